@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The pool: one file or pmem device, mapped whole, with its lock and its superblock.
+ *
+ * Owns: the mapping, the descriptors, the lock that keeps a second server out, the copy of the
+ * superblock in memory, the set of bad pages. Called by every layer above. Thread-safe.
+ *
+ * Offsets are bytes from the start of the pool. pool_at() never checks: an offset that comes from
+ * the medium has been checked by media/validate.h when its object was first reached.
+ */
+#ifndef DAXFUSE_MEDIA_POOL_H
+#define DAXFUSE_MEDIA_POOL_H
+
+#include "base/endian.h"
+#include "media/persist.h"
+#include <daxfuse/format.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum pool_pmem { POOL_PMEM_AUTO, POOL_PMEM_FORCE, POOL_PMEM_NEVER };
+enum pool_durability { POOL_DURABILITY_AUTO, POOL_DURABILITY_POWER, POOL_DURABILITY_PROCESS };
+
+/* read_only and private_map both map MAP_PRIVATE, so that a journal can be replayed into the view;
+ * only the first makes pool->read_only true. */
+struct pool_options {
+    bool read_only;   /* no store reaches the medium; shared lock */
+    bool private_map; /* stores stay in memory (fsck -n); shared lock */
+    bool no_lock;     /* tests that hold the lock themselves */
+    enum pool_pmem pmem;
+    enum pool_durability durability;
+};
+
+struct pool_host;
+
+struct pool {
+    uint8_t *base; /* 2 MiB aligned, unless it is memory of a test */
+    uint64_t size; /* bytes mapped: super.pool_blocks * 4096; never shrinks while served */
+    uint64_t blocks;
+    struct persist *persist;
+    int fd; /* carries the lock; handed to nobody; -1 over memory */
+    char *path;
+    bool read_only;
+    bool is_pmem; /* persist is the pmem one */
+    bool is_device;
+    _Atomic bool sparse; /* host ranges may be missing: pool_reserve before use */
+    const char *why;     /* why (not) pmem, for the mount line; static text */
+    const char *flush;   /* "clwb", "clflushopt", "msync", "none (process)" …; static text */
+    enum pool_durability durability; /* POWER or PROCESS */
+    struct dxf_super super;          /* validated copy */
+    bool used_spare;                 /* the primary superblock was damaged */
+    _Atomic bool failed;             /* a flush failed or damage was met: no more changes */
+    _Atomic uint64_t bad_pages;      /* met since open */
+    _Atomic uint8_t *verified;       /* a bit a block: its metadata was validated since open */
+    struct pool_guard *guard;        /* of media/guard.c */
+    struct pool_host *host;          /* of media/pool_map.c */
+};
+
+/*
+ * Opens, locks, maps and validates the superblock (the spare serves when the primary is damaged).
+ * Does not replay the journal. A writable open rewrites a damaged or outdated copy of the
+ * superblock. On failure *ret_message, if not NULL, gets a malloc'ed sentence that names the file,
+ * the reason and the remedy (NULL if memory is short); the caller frees it.
+ * -EBUSY in use (message names processes found in /proc), -EUCLEAN damaged or shorter than the pool
+ * in it, -EINVAL not a pool or empty or too short, -ENOTSUP unknown version or feature, -EROFS a
+ * feature that allows reading only, -errno of open and mmap.
+ */
+int pool_open(const char *path, const struct pool_options *options, struct pool **ret_pool,
+              char **ret_message);
+
+/*
+ * For tests: a pool over memory that the caller owns, with the given persist table (taken over when
+ * this succeeds; pool_close closes it). base is page-aligned, size a multiple of 4096. Memory without
+ * a superblock gives a pool without one, as pool_create does; read it back by closing and opening.
+ * -EUCLEAN, -EINVAL, -ENOMEM.
+ */
+int pool_open_memory(void *base, uint64_t size, struct persist *persist, struct pool **ret_pool);
+
+/* Unmaps, gives back the lock, frees. Makes nothing durable: that was the journal's. */
+void pool_close(struct pool *pool);
+
+/*
+ * Creates or overwrites the file, preallocates unless sparse, maps it and hands back a pool whose
+ * superblock is not there yet: mkfs fills pool->super and calls pool_write_super. A regular file then
+ * reads as zeros; a device holds what it held, but neither superblock. A file that this call has made
+ * is removed when it fails.
+ * -EINVAL size out of range, not a multiple of 4096, or none known; -EEXIST holds a pool or other
+ * data and force is not set; -ENOSPC; -EBUSY; -errno. ret_message as of pool_open.
+ */
+struct pool_create_options {
+    uint64_t size; /* bytes, multiple of 4096; 0: what the file or device has */
+    bool sparse;
+    bool force; /* overwrite a pool */
+};
+int pool_create(const char *path, const struct pool_create_options *options, struct pool **ret_pool,
+                char **ret_message);
+
+/* Seals pool->super and writes it to both places, in an order of which a crash leaves one valid.
+ * 0, -EROFS, -EIO. Thread-safe; who changes pool->super keeps others from doing so meanwhile. */
+int pool_write_super(struct pool *pool);
+
+/* Maps what the file has grown by, up to new_size (a multiple of 4096, not below size); base does not
+ * move: address space is kept behind the mapping for this. Changes size and blocks: no other thread
+ * is in the pool. -ENOMEM when there is none: grow while it is not mounted; -EINVAL, -errno of mmap. */
+int pool_map_grown(struct pool *pool, uint64_t new_size);
+
+static inline void *pool_at(const struct pool *pool, uint64_t offset)
+{
+    return pool->base + offset;
+}
+
+static inline void *pool_block(const struct pool *pool, uint64_t block)
+{
+    return pool->base + (block << DXF_BLOCK_SHIFT);
+}
+
+/* Makes sure that the host has room for this range of a sparse pool: 0, -ENOSPC. A bit test for
+ * ranges that were asked for before. */
+int pool_reserve(struct pool *pool, uint64_t offset, uint64_t length);
+
+/* Gives the host range back; it reads as zeros and must be reserved anew before it is used. Nobody
+ * may use it meanwhile. 0, -EOPNOTSUPP where the host can not, -EROFS, -EIO. */
+int pool_discard(struct pool *pool, uint64_t offset, uint64_t length);
+
+/* No more changes: logs the reason once, sets failed, marks the superblock NEEDS_FSCK if it can.
+ * Any thread, any lock held. */
+void pool_fail(struct pool *pool, const char *reason);
+
+/* The SIGBUS guard. Installed once a process; a fault inside any open pool puts a private zero
+ * page over the bad one and records it. An operation asks before it replies or commits. */
+int pool_guard_install(void);
+
+/* Whether a page of the range was met as bad; one load when none ever was. */
+bool pool_range_is_bad(const struct pool *pool, uint64_t offset, uint64_t length);
+
+/* The verified bits: set by media/validate.h after a whole check, cleared when a block is freed
+ * or is about to be used for something new. */
+bool pool_block_verified(const struct pool *pool, uint64_t block);
+void pool_block_set_verified(struct pool *pool, uint64_t block);
+void pool_block_clear_verified(struct pool *pool, uint64_t block, uint64_t count);
+
+#endif
