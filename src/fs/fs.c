@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The filesystem as a whole: opening with recovery, closing, syncing, numbers, growing, trimming.
+ *
+ *   open   journal_replay -> journal_open -> space_open -> meta_open -> recovery_run
+ *   close  the reverse; what waits to be deleted is deleted before
+ */
+#include "fs/internal.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int open_layers(struct fs *fs, struct fs_recovered *recovered)
+{
+    struct journal_replayed replayed = { 0 };
+    int r;
+
+    r = journal_replay(fs->pool, &replayed);
+    if (r < 0)
+        return r;
+    recovered->entries = replayed.entries;
+    r = journal_open(fs->pool, &fs->journal);
+    if (r < 0)
+        return r;
+    r = space_open(fs->pool, fs->journal, &fs->space);
+    if (r < 0)
+        return r;
+    return meta_open(fs->pool, fs->journal, fs->space, &fs->meta);
+}
+
+static void close_layers(struct fs *fs)
+{
+    if (fs->meta)
+        meta_close(fs->meta);
+    if (fs->space)
+        space_close(fs->space);
+    if (fs->journal)
+        journal_close(fs->journal);
+}
+
+int fs_open(struct pool *pool, const struct fs_options *options, struct fs **ret_fs,
+            struct fs_recovered *ret_recovered)
+{
+    struct fs_recovered recovered = { 0 };
+    struct fs *fs = calloc(1, sizeof(*fs));
+    int r;
+
+    if (!fs)
+        return -ENOMEM;
+    fs->pool = pool;
+    fs->read_only = options->read_only;
+    fs->noatime = options->noatime;
+    if (le32_get(pool->super.flags) & DXF_SUPER_NEEDS_FSCK) {
+        log_warn("%s: damage was met earlier: read-only until fsck.daxfuse has run", pool->path);
+        fs->read_only = true;
+    }
+    pthread_mutex_init(&fs->grow_mutex, NULL);
+    rwlock_init(&fs->rename_lock, LOCK_RENAME, 0);
+    lock_init(&fs->handles_lock, LOCK_LEAF, 0);
+    fs->handles.next = fs->handles.prev = &fs->handles;
+    r = cache_open(fs);
+    if (r < 0)
+        goto free;
+    r = open_layers(fs, &recovered);
+    if (r < 0)
+        goto close;
+    if (!fs->read_only) {
+        r = recovery_run(fs, &recovered);
+        if (r < 0)
+            goto close;
+    }
+    r = reaper_start(fs);
+    if (r < 0)
+        goto close;
+    *ret_fs = fs;
+    if (ret_recovered)
+        *ret_recovered = recovered;
+    return 0;
+
+close:
+    close_layers(fs);
+    cache_close(fs);
+free:
+    free(fs);
+    return r;
+}
+
+void fs_close(struct fs *fs)
+{
+    while (fs->handles.next != &fs->handles)
+        fs_release(fs, fs->handles.next);
+    cache_forget_all(fs);
+    reaper_drain(fs);
+    reaper_stop(fs);
+    close_layers(fs);
+    cache_close(fs);
+    free(fs);
+}
+
+struct pool *fs_pool(struct fs *fs)
+{
+    return fs->pool;
+}
+
+struct space *fs_space(struct fs *fs)
+{
+    return fs->space;
+}
+
+struct journal *fs_journal(struct fs *fs)
+{
+    return fs->journal;
+}
+
+struct meta *fs_meta(struct fs *fs)
+{
+    return fs->meta;
+}
+
+/* Every call that changed something fenced it before it returned; so there is nothing left but to
+ * report a medium that failed. Stores through mappings are not the server's to know yet. */
+int fs_fsync(struct fs *fs, const struct fs_request *rq, uint64_t ino, bool data_only)
+{
+    struct inode *inode;
+    int r;
+
+    (void)rq;
+    (void)data_only;
+    r = inode_get(fs, ino, &inode);
+    if (r < 0)
+        return r;
+    inode_put(fs, inode);
+    return atomic_load(&fs->pool->failed) ? -EIO : 0;
+}
+
+int fs_sync(struct fs *fs)
+{
+    if (fs->read_only)
+        return 0;
+    reaper_drain(fs);
+    if (atomic_load(&fs->pool->failed))
+        return -EIO;
+    return journal_retire(fs->journal);
+}
+
+void fs_statfs(struct fs *fs, struct fs_statfs *ret_statfs)
+{
+    struct space_info info;
+    uint64_t used, more;
+
+    space_get_info(fs->space, &info);
+    inode_counts(fs->meta, &used, &more);
+    *ret_statfs = (struct fs_statfs){
+        .blocks = info.blocks,
+        .free = info.free,
+        .available = info.available,
+        .inodes = used + more,
+        .inodes_free = more,
+    };
+    memcpy(ret_statfs->uuid, fs->pool->super.uuid, sizeof(ret_statfs->uuid));
+}
+
+void fs_get_info(struct fs *fs, struct fs_info *ret_info)
+{
+    *ret_info = (struct fs_info){ 0 };
+    lock_acquire(&fs->handles_lock);
+    ret_info->handles = fs->handle_count;
+    lock_release(&fs->handles_lock);
+    cache_info(fs, ret_info);
+}
+
+/* ---- extents for tools -------------------------------------------------------------------------- */
+
+struct extent_reader {
+    int (*fn)(void *arg, const struct fs_extent *extent);
+    void *arg;
+};
+
+static int give_extent(void *arg, const struct extent *extent)
+{
+    struct extent_reader *reader = arg;
+    struct fs_extent out = { .offset = extent->logical << DXF_BLOCK_SHIFT,
+                             .pool_offset = extent->physical << DXF_BLOCK_SHIFT,
+                             .length = extent->length << DXF_BLOCK_SHIFT,
+                             .unwritten = extent->unwritten };
+
+    return reader->fn(reader->arg, &out);
+}
+
+int fs_extents(struct fs *fs, const struct fs_request *rq, uint64_t ino,
+               int (*fn)(void *arg, const struct fs_extent *extent), void *arg)
+{
+    struct extent_reader reader = { .fn = fn, .arg = arg };
+    const struct dxf_inode *record;
+    struct inode *inode;
+    int r;
+
+    (void)rq;
+    r = inode_get(fs, ino, &inode);
+    if (r < 0)
+        return r;
+    rwlock_read(&inode->map_lock);
+    r = inode_view(fs->meta, NULL, ino, &record);
+    if (r == 0 && !record_is_regular(record))
+        r = -EINVAL;
+    if (r == 0)
+        r = extent_walk(fs->meta, NULL, ino, record, 0, DXF_FILE_SIZE_MAX >> DXF_BLOCK_SHIFT,
+                        give_extent, &reader);
+    rwlock_read_release(&inode->map_lock);
+    inode_put(fs, inode);
+    return r;
+}
+
+/* ---- giving free space back to the host ----------------------------------------------------------- */
+
+static int punch_host(void *arg, uint64_t start, uint64_t count)
+{
+    struct pool *pool = arg;
+
+    return pool_discard(pool, start << DXF_BLOCK_SHIFT, count << DXF_BLOCK_SHIFT);
+}
+
+struct trimming {
+    struct pool *pool;
+    uint64_t blocks;
+};
+
+static int trim_run(void *arg, uint64_t start, uint64_t count)
+{
+    struct trimming *trimming = arg;
+    int r = punch_host(trimming->pool, start, count);
+
+    if (r == 0)
+        trimming->blocks += count;
+    return r;
+}
+
+int fs_trim(struct fs *fs, uint64_t offset, uint64_t length, uint64_t minimum, uint64_t *ret_bytes)
+{
+    struct trimming trimming = { .pool = fs->pool };
+    uint64_t first = offset >> DXF_BLOCK_SHIFT, count = length >> DXF_BLOCK_SHIFT;
+    int r;
+
+    r = fs_may_change(fs);
+    if (r < 0)
+        return r;
+    if (first >= fs->pool->blocks)
+        return -EINVAL;
+    if (count > fs->pool->blocks - first)
+        count = fs->pool->blocks - first;
+    r = space_trim(fs->space, first, count, minimum >> DXF_BLOCK_SHIFT, trim_run, &trimming);
+    if (r == 0)
+        *ret_bytes = trimming.blocks << DXF_BLOCK_SHIFT;
+    return r;
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The operations of the filesystem: one API for every door.
+ *
+ * Owns: the inode cache, open handles, recovery. Called by the doors (transport/), tools and tests,
+ * from any number of threads; each call takes the locks it needs in the order of base/lock.h and
+ * holds none when it returns, but for the range lock between fs_read_begin and fs_read_end.
+ *
+ * Inodes are named by number. A number is good while the caller holds a reference to it: lookup,
+ * mknod, mkdir, symlink, link, create and tmpfile give one each, fs_forget gives some back, and an
+ * open handle is one. A number without one answers -ESTALE once its inode is gone; the root always
+ * works. Whoever lets users make up numbers compares fs_entry.generation with theirs.
+ *
+ * Rights. The doors' kernels check permissions (default_permissions); here is what they leave to a
+ * server: immutable and append-only files, the owner of a new file and its set-group-ID rules, what
+ * an ACL does to modes, clearing set-ID bits where asked, read-only pools.
+ *
+ * Every function returns 0 or -errno, or what its comment says. Common to all: -EUCLEAN damaged
+ * object, -EIO failed or bad medium, -ENOMEM, -EROFS, -ESTALE, and -EAGAIN, -EINTR, -ETIMEDOUT from
+ * a wait that the request limits (then nothing has been done, and the call may be made again).
+ */
+#ifndef DAXFUSE_FS_FS_H
+#define DAXFUSE_FS_FS_H
+
+#include "base/park.h"
+#include "dax/range_lock.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct pool;
+struct space;
+struct journal;
+struct meta;
+struct fs;
+struct fs_handle;
+
+/* Who asks, and how long the answer may take. */
+struct fs_request {
+    uint32_t uid, gid; /* owner of what is made */
+    uint32_t umask;    /* applied to new modes unless a default ACL rules */
+    bool in_group;     /* the caller's groups contain the object's group, or it may act as if
+                          (CAP_FSETID): keeps set-group-ID in chmod; doors that can not know
+                          say true, their kernel has cleared the bit already */
+    const struct lock_wait *wait; /* NULL: as long as it takes */
+};
+
+struct fs_options {
+    bool read_only;
+    bool noatime; /* else: relatime */
+};
+
+/*
+ * Takes a pool that pool_open gave, replays the journal, opens space and meta, and finishes what
+ * orphans and intents say is unfinished. The pool stays the caller's, and is closed after fs_close.
+ * A read-only filesystem replays only into a private mapping.
+ */
+struct fs_recovered {
+    uint64_t entries; /* journal entries replayed */
+    uint64_t orphans; /* inodes deleted or trimmed */
+    uint64_t intents; /* operations rolled forward */
+};
+int fs_open(struct pool *pool, const struct fs_options *options, struct fs **ret_fs,
+            struct fs_recovered *ret_recovered);
+/* Every handle is released, every reference forgotten by itself; deletes what waits for that. */
+void fs_close(struct fs *fs);
+
+struct pool *fs_pool(struct fs *fs);
+struct space *fs_space(struct fs *fs);
+struct journal *fs_journal(struct fs *fs);
+struct meta *fs_meta(struct fs *fs);
+
+/* ---- names ---------------------------------------------------------------------------------- */
+
+struct fs_attr {
+    uint64_t ino;
+    uint32_t generation;
+    uint32_t mode, links, uid, gid;
+    uint32_t rdev_major, rdev_minor;
+    uint64_t size;
+    uint64_t blocks;                    /* 4 KiB blocks */
+    int64_t atime, mtime, ctime, btime; /* nanoseconds since the epoch */
+    uint32_t flags;                     /* DXF_FLAG_* */
+};
+
+struct fs_name {
+    const char *bytes; /* need not end in NUL */
+    size_t length;
+};
+static inline struct fs_name fs_name(const char *string)
+{
+    return (struct fs_name){ string, __builtin_strlen(string) };
+}
+
+/* Every name: -EINVAL when empty or with '/' or NUL, -ENAMETOOLONG above 255; "." and ".." are
+ * understood by lookup alone (others: -EEXIST or -EINVAL, as the system call has it). */
+int fs_lookup(struct fs *fs, const struct fs_request *rq, uint64_t parent, struct fs_name name,
+              struct fs_attr *ret_attr);
+void fs_forget(struct fs *fs, uint64_t ino, uint64_t count);
+
+/* mode with S_IFMT: regular file, device, FIFO, socket. */
+int fs_mknod(struct fs *fs, const struct fs_request *rq, uint64_t parent, struct fs_name name,
+             uint32_t mode, uint32_t rdev_major, uint32_t rdev_minor, struct fs_attr *ret_attr);
+int fs_mkdir(struct fs *fs, const struct fs_request *rq, uint64_t parent, struct fs_name name,
+             uint32_t mode, struct fs_attr *ret_attr);
+int fs_symlink(struct fs *fs, const struct fs_request *rq, uint64_t parent, struct fs_name name,
+               struct fs_name target, struct fs_attr *ret_attr);
+int fs_link(struct fs *fs, const struct fs_request *rq, uint64_t ino, uint64_t parent,
+            struct fs_name name, struct fs_attr *ret_attr);
+int fs_unlink(struct fs *fs, const struct fs_request *rq, uint64_t parent, struct fs_name name);
+int fs_rmdir(struct fs *fs, const struct fs_request *rq, uint64_t parent, struct fs_name name);
+/* flags: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT as renameat2(2). */
+int fs_rename(struct fs *fs, const struct fs_request *rq, uint64_t parent, struct fs_name name,
+              uint64_t new_parent, struct fs_name new_name, unsigned flags);
+/* The target, malloc'ed, NUL-terminated; the caller frees it. */
+int fs_readlink(struct fs *fs, const struct fs_request *rq, uint64_t ino, char **ret_target);
+
+/* ---- attributes ----------------------------------------------------------------------------- */
+
+int fs_getattr(struct fs *fs, const struct fs_request *rq, uint64_t ino, struct fs_attr *ret_attr);
+
+enum fs_setattr_mask {
+    FS_SET_MODE = 1 << 0,
+    FS_SET_UID = 1 << 1,
+    FS_SET_GID = 1 << 2,
+    FS_SET_SIZE = 1 << 3,
+    FS_SET_ATIME = 1 << 4,
+    FS_SET_MTIME = 1 << 5,
+    FS_SET_CTIME = 1 << 6,
+    FS_SET_ATIME_NOW = 1 << 7,
+    FS_SET_MTIME_NOW = 1 << 8,
+    FS_KILL_SUIDGID = 1 << 9, /* clear set-user-ID, and set-group-ID if group-executable */
+};
+int fs_setattr(struct fs *fs, const struct fs_request *rq, uint64_t ino, const struct fs_attr *attr,
+               unsigned mask, struct fs_attr *ret_attr);
+
+/* FS_IOC_GETFLAGS, FS_IOC_SETFLAGS: the flags in DXF_FLAGS_USER; others: -EOPNOTSUPP. */
+int fs_setflags(struct fs *fs, const struct fs_request *rq, uint64_t ino, uint32_t flags);
+
+/* Extended attributes by full name. get and list copy into buffer; size 0 asks for the length;
+ * they return the length, or -ERANGE. */
+ssize_t fs_getxattr(struct fs *fs, const struct fs_request *rq, uint64_t ino, const char *name,
+                    void *buffer, size_t size);
+ssize_t fs_listxattr(struct fs *fs, const struct fs_request *rq, uint64_t ino, char *buffer,
+                     size_t size);
+/* kill_sgid: an access ACL set by somebody outside the group clears set-group-ID. */
+int fs_setxattr(struct fs *fs, const struct fs_request *rq, uint64_t ino, const char *name,
+                const void *value, size_t size, int flags, bool kill_sgid);
+int fs_removexattr(struct fs *fs, const struct fs_request *rq, uint64_t ino, const char *name);
+
+/* ---- files ---------------------------------------------------------------------------------- */
+
+/* flags: of open(2); O_TRUNC and O_APPEND count, access mode is remembered. */
+int fs_open_file(struct fs *fs, const struct fs_request *rq, uint64_t ino, int flags,
+                 bool kill_suidgid, struct fs_handle **ret_handle);
+int fs_create(struct fs *fs, const struct fs_request *rq, uint64_t parent, struct fs_name name,
+              uint32_t mode, int flags, struct fs_attr *ret_attr, struct fs_handle **ret_handle);
+/* A file without a name; fs_link may give it one. */
+int fs_tmpfile(struct fs *fs, const struct fs_request *rq, uint64_t parent, uint32_t mode,
+               int flags, struct fs_attr *ret_attr, struct fs_handle **ret_handle);
+void fs_release(struct fs *fs, struct fs_handle *handle);
+uint64_t fs_handle_ino(const struct fs_handle *handle);
+int fs_handle_flags(const struct fs_handle *handle);
+
+/*
+ * A read in two steps, so that bytes go from the pool to their receiver without a copy between.
+ * Between begin and end the range is locked shared, and the vector names pool memory and, for
+ * holes, a page of zeros. end reports whether a bad page was met while the bytes were used (-EIO).
+ */
+#define FS_READ_VECTORS 64
+struct fs_read {
+    struct iovec inline_vector[FS_READ_VECTORS];
+    struct iovec *vector; /* inline_vector or malloc'ed */
+    unsigned count;
+    size_t length; /* bytes: less than asked for only at EOF */
+    struct inode *inode;
+    struct range_node range;
+    uint64_t offset;
+    bool touch;
+};
+int fs_read_begin(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle,
+                  uint64_t offset, size_t length, struct fs_read *ret_read);
+int fs_read_end(struct fs *fs, struct fs_read *read);
+/* The two in one, by copying. Returns the bytes read. */
+ssize_t fs_pread(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle, void *buffer,
+                 size_t length, uint64_t offset);
+
+enum fs_write_flags {
+    FS_WRITE_APPEND = 1 << 0, /* at the server's EOF, whatever offset says */
+    FS_WRITE_KILL_SUIDGID = 1 << 1,
+};
+/* Returns the bytes written, which may be fewer when space runs out in the middle. *ret_offset,
+ * if not NULL: where they went. -EFBIG. */
+ssize_t fs_write(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle,
+                 const struct iovec *vector, unsigned count, uint64_t offset, unsigned flags,
+                 uint64_t *ret_offset);
+ssize_t fs_pwrite(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle,
+                  const void *buffer, size_t length, uint64_t offset);
+
+/* mode: of fallocate(2): 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE(|KEEP_SIZE). */
+int fs_fallocate(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle, int mode,
+                 uint64_t offset, uint64_t length);
+/* whence: SEEK_DATA or SEEK_HOLE. -ENXIO. */
+int fs_lseek(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle, uint64_t offset,
+             int whence, uint64_t *ret_offset);
+/* Returns the bytes copied. Overlapping ranges of one file: -EINVAL. */
+ssize_t fs_copy_range(struct fs *fs, const struct fs_request *rq, struct fs_handle *from,
+                      uint64_t from_offset, struct fs_handle *to, uint64_t to_offset,
+                      size_t length);
+/* Everything that returned is durable already where durability allows no less; this makes the
+ * rest of the inode so. */
+int fs_fsync(struct fs *fs, const struct fs_request *rq, uint64_t ino, bool data_only);
+/* The whole filesystem; also retires the journal. */
+int fs_sync(struct fs *fs);
+
+/* ---- directories ---------------------------------------------------------------------------- */
+
+/* fs_open_file works on directories; so do release and fsync. */
+struct fs_dirent {
+    struct fs_name name;
+    uint64_t ino;
+    uint64_t next; /* cookie that goes on after this entry */
+    uint8_t type;  /* DT_* */
+};
+/* Calls fn from cookie on (0: the start; "." and ".." come first) until it returns non-zero,
+ * which is not an error: the buffer is full. The directory is locked shared during the calls. With
+ * lookups, each entry but "." and ".." comes with its attributes and a reference, which fn's
+ * return of non-zero gives back. fn gets a NULL attr for an entry whose inode is damaged. */
+typedef int (*fs_readdir_fn)(void *arg, const struct fs_dirent *entry, const struct fs_attr *attr);
+int fs_readdir(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle,
+               uint64_t cookie, bool lookups, fs_readdir_fn fn, void *arg);
+
+/* ---- the whole ------------------------------------------------------------------------------ */
+
+struct fs_statfs {
+    uint64_t blocks, free, available; /* 4 KiB blocks */
+    uint64_t inodes, inodes_free;
+    uint8_t uuid[16];
+};
+void fs_statfs(struct fs *fs, struct fs_statfs *ret_statfs);
+
+/* Extents of a file for tools: calls fn in order. Locks the file's map shared during the calls. */
+struct fs_extent {
+    uint64_t offset, pool_offset, length; /* bytes */
+    bool unwritten;
+};
+int fs_extents(struct fs *fs, const struct fs_request *rq, uint64_t ino,
+               int (*fn)(void *arg, const struct fs_extent *extent), void *arg);
+
+/* Gives free ranges of a sparse pool back to its host (FITRIM). *ret_bytes: how many. */
+int fs_trim(struct fs *fs, uint64_t offset, uint64_t length, uint64_t minimum, uint64_t *ret_bytes);
+
+/* Makes the pool larger while it is served: the file has been or is made that long here.
+ * -EINVAL not larger or not a multiple of 4096, -ENOSPC, -ENOMEM no address space kept. */
+int fs_grow(struct fs *fs, uint64_t new_size);
+
+struct fs_info {
+    uint64_t inodes_cached, handles, lookups;
+};
+void fs_get_info(struct fs *fs, struct fs_info *ret_info);
+
+#endif

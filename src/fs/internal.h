@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the files of fs/ share: the filesystem's state, cached inodes, and the helpers by which an
+ * operation names, locks and changes them. Nobody outside fs/ includes this.
+ *
+ * An inode in memory is small: identity, references and locks. Its attributes are the record in
+ * the pool, seen with inode_view under the map lock.
+ *
+ *   name_lock  (LOCK_INODE) a directory's names; of any inode, that mode, owner, flags and ACL
+ *              change together. Held for a whole operation.
+ *   ranges     (LOCK_RANGE) a file's bytes.
+ *   map_lock   (LOCK_MAP) the record and all that hangs below it. Held shared to look, and
+ *              exclusive from the first staged change to the end of the commit.
+ *
+ * So a directory's content may be read under either lock, and is changed under both.
+ */
+#ifndef DAXFUSE_FS_INTERNAL_H
+#define DAXFUSE_FS_INTERNAL_H
+
+#include "base/lock.h"
+#include "dax/range_lock.h"
+#include "fs/fs.h"
+#include "meta/dir.h"
+#include "meta/extent.h"
+#include "meta/inode.h"
+#include "meta/meta.h"
+#include "space/txn.h"
+#include <pthread.h>
+
+struct inode {
+    struct inode *next; /* in its bucket */
+    uint64_t ino;
+    uint64_t lookups; /* references of doors; guarded by the bucket's lock, as refs and dying */
+    uint32_t refs;    /* operations and handles at work */
+    bool known;       /* its record was seen in use under this entry */
+    bool dying;       /* is being deleted: nobody finds it any more */
+    struct inode *reap_next;
+    struct rwlock name_lock;
+    struct rwlock map_lock;
+    struct range_lock ranges;
+};
+
+struct fs_handle {
+    struct fs *fs;
+    struct inode *inode;
+    int flags;
+    struct fs_handle *prev, *next; /* of all, for fs_close */
+};
+
+#define FS_CACHE_SHARDS 64
+struct cache_shard {
+    struct lock lock;
+    struct inode **buckets;
+    uint32_t size, count;
+};
+
+struct fs {
+    struct pool *pool;
+    struct journal *journal;
+    struct space *space;
+    struct meta *meta;
+    bool read_only, noatime;
+    pthread_mutex_t grow_mutex; /* one growth at a time */
+    struct rwlock rename_lock;  /* exclusive by renames between directories */
+    struct cache_shard shards[FS_CACHE_SHARDS];
+    struct lock handles_lock;
+    struct fs_handle handles; /* list head */
+    uint64_t handle_count;
+
+    /* Deletes inodes with many extents, so that no door waits for it (delete.c). */
+    pthread_t reaper;
+    pthread_mutex_t reap_mutex;
+    pthread_cond_t reap_more, reap_idle;
+    struct inode *reap_first;
+    bool reap_busy, reap_stop, reap_running;
+};
+
+/* ---- cache.c ---- */
+
+/* A reference to the inode; the record was seen to be in use. -ESTALE, -EUCLEAN. */
+int inode_get(struct fs *fs, uint64_t ino, struct inode **ret_inode);
+/* The same for a number that inode_alloc just gave: comes with map_lock held exclusively. */
+int inode_get_new(struct fs *fs, uint64_t ino, struct inode **ret_inode);
+/* After the transaction that made it was committed. */
+void inode_set_known(struct fs *fs, struct inode *inode);
+/* fs_close: gives back every reference that doors still have. */
+void cache_forget_all(struct fs *fs);
+/* Lets go; the last one deletes an inode without links. */
+void inode_put(struct fs *fs, struct inode *inode);
+/* Adds a door's reference; the caller has one of its own. */
+void inode_add_lookup(struct fs *fs, struct inode *inode);
+void inode_drop_lookups(struct fs *fs, uint64_t ino, uint64_t count);
+int cache_open(struct fs *fs);
+void cache_close(struct fs *fs);
+void cache_info(struct fs *fs, struct fs_info *info);
+
+/* Takes an entry that was deleted out of the cache and frees it. */
+void cache_forget_deleted(struct fs *fs, struct inode *inode);
+
+/* ---- delete.c ---- */
+
+int reaper_start(struct fs *fs);
+/* Waits until nothing is left to delete. */
+void reaper_drain(struct fs *fs);
+void reaper_stop(struct fs *fs);
+/* Deletes now what is small, else hands it to the reaper; either way the entry is gone then. */
+void inode_reap(struct fs *fs, struct inode *inode);
+
+/* Frees all that the inode holds, in as many transactions as it takes, and its number. The inode
+ * has no links and nobody else can reach it. Also what recovery calls for an orphan. */
+int inode_delete(struct fs *fs, struct inode *inode);
+/* Takes [first, end of map) of blocks away in transactions that fit; the inode is an orphan while
+ * there is more than one. Called with the range locked and the map lock not held. */
+int inode_trim(struct fs *fs, struct inode *inode, uint64_t first_block);
+int recovery_run(struct fs *fs, struct fs_recovered *recovered);
+
+/* ---- locking helpers ---- */
+
+/* Locks the name locks of up to 4 inodes exclusively, lower number first; NULL and equal ones are
+ * passed over. 0, or what the request's limit says. */
+int names_lock(const struct fs_request *rq, struct inode *const inodes[], unsigned count);
+void names_unlock(struct inode *const inodes[], unsigned count);
+/* The same for map locks. These are held for one commit only and are waited for. */
+void maps_lock(struct inode *const inodes[], unsigned count);
+void maps_unlock(struct inode *const inodes[], unsigned count);
+
+/* ---- small things ---- */
+
+static inline const struct lock_wait *request_wait(const struct fs_request *rq)
+{
+    return rq ? rq->wait : NULL;
+}
+
+/* 0, -EROFS on a read-only filesystem, -EIO on a failed pool. */
+int fs_may_change(const struct fs *fs);
+
+/* Fills attr from a record. */
+void attr_fill(uint64_t ino, const struct dxf_inode *record, struct fs_attr *ret_attr);
+/* The same with lookup and lock of its own. */
+int attr_read(struct fs *fs, struct inode *inode, struct fs_attr *ret_attr);
+
+static inline uint32_t record_mode(const struct dxf_inode *record)
+{
+    return le16_get(record->mode);
+}
+
+static inline bool record_is_dir(const struct dxf_inode *record)
+{
+    return (record_mode(record) & 0170000) == 0040000;
+}
+
+static inline bool record_is_regular(const struct dxf_inode *record)
+{
+    return (record_mode(record) & 0170000) == 0100000;
+}
+
+static inline void record_set_ctime(struct dxf_inode *record, int64_t now)
+{
+    record->ctime = le64_make((uint64_t)now);
+}
+
+static inline void record_set_mctime(struct dxf_inode *record, int64_t now)
+{
+    record->mtime = le64_make((uint64_t)now);
+    record->ctime = le64_make((uint64_t)now);
+}
+
+/* Of anything but a directory: clears set-user-ID, and set-group-ID where the group may execute. */
+void record_kill_suidgid(struct dxf_inode *record);
+/* EPERM for an immutable (or, with append_too, append-only) object. */
+int record_may_change(const struct dxf_inode *record, bool append_too);
+
+/* ---- file.c ---- */
+
+/* A handle with a reference of its own to the inode. */
+int handle_make(struct fs *fs, struct inode *inode, int flags, struct fs_handle **ret_handle);
+
+/* ---- attr.c ---- */
+
+/* relatime: whether a read moves the access time. The map lock is held. */
+bool atime_is_due(const struct fs *fs, const struct dxf_inode *record, int64_t now);
+/* Moves it; takes the map lock. */
+void atime_touch(struct fs *fs, struct inode *inode);
+
+/* ---- xattr.c ---- */
+
+/* What a change of content or owner takes away: file capabilities always, set-ID bits if asked. */
+int privileges_drop(struct fs *fs, struct txn *txn, uint64_t ino, struct dxf_inode *record,
+                    bool suidgid);
+
+/* ---- entry.c: a name in a directory ---- */
+
+/* 0, -EINVAL, -ENAMETOOLONG; "." and ".." are `dots`' errno. */
+int name_check(struct fs_name name, int dots);
+bool name_is_dot(struct fs_name name);
+bool name_is_dotdot(struct fs_name name);
+
+static inline struct dir_name dir_name(struct fs_name name)
+{
+    return (struct dir_name){ name.bytes, name.length };
+}
+
+/* The record of a directory that still has a name; the caller holds one of its locks.
+ * -ENOTDIR, -ENOENT for one that was removed. */
+int dir_view(struct fs *fs, const struct inode *dir, const struct dxf_inode **ret_record);
+
+/*
+ * A directory locked by name, with what the name stands for. The entry's inode is referenced, and
+ * name-locked too where it is a directory and lock_child says so (order of numbers kept: found
+ * again after locking). child is NULL when the name is not there.
+ */
+struct entry {
+    struct inode *dir, *child;
+    struct dir_found found;
+    bool child_locked;
+};
+int entry_lock(struct fs *fs, const struct fs_request *rq, uint64_t dir_ino, struct fs_name name,
+               bool lock_child, struct entry *ret_entry);
+void entry_unlock(struct entry *entry);
+/* Lets go of the references; after unlocking, since the last reference may delete. */
+void entry_put(struct fs *fs, struct entry *entry);
+
+/* ---- create.c ---- */
+
+/* What a new inode is to be. */
+struct new_inode {
+    uint32_t mode; /* with S_IFMT, umask not applied */
+    uint32_t rdev_major, rdev_minor;
+    struct fs_name target; /* of a symlink */
+};
+/* Takes a number and stages its record, owner and ACL included, with one link (a directory: two)
+ * and nothing that names it. The parent's locks are held. The new inode comes referenced and with
+ * its map lock held exclusively. */
+int new_inode_stage(struct fs *fs, struct txn *txn, const struct fs_request *rq,
+                    const struct inode *parent, const struct dxf_inode *parent_record,
+                    const struct new_inode *what, struct inode **ret_inode,
+                    struct dxf_inode **ret_record);
+
+/* ---- link.c ---- */
+
+/* Whether the flags of the directory and of what it names allow taking the name away. */
+int link_may_drop(const struct dxf_inode *dir, const struct dxf_inode *child);
+/* Stages that one link is gone (of a directory: both); the last one makes an orphan. */
+int link_drop(struct fs *fs, struct txn *txn, uint64_t ino, struct dxf_inode *record, int64_t now);
+
+/* ---- acl.c ---- */
+
+/* What a new object gets from its parent's default ACL and the umask: its final mode, and its ACLs
+ * staged. `record` is the new inode's, with mode set to what was asked for. */
+int acl_inherit(struct fs *fs, struct txn *txn, const struct fs_request *rq, uint64_t parent,
+                const struct dxf_inode *parent_record, uint64_t ino, struct dxf_inode *record);
+/* A chmod changes the ACL's entries that stand for the mode's classes. */
+int acl_chmod(struct fs *fs, struct txn *txn, uint64_t ino, struct dxf_inode *record);
+/* Checks an ACL given from outside; *ret_mode: the nine bits it stands for; *ret_equiv: it says
+ * no more than a mode does and need not be kept. -EINVAL, -EOPNOTSUPP for an unknown version. */
+int acl_check(const void *value, size_t size, uint32_t *ret_mode, bool *ret_equiv);
+
+#endif

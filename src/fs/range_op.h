@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Punch and zero of whole blocks, in one transaction where it fits, else under an intent.
+ *
+ * The caller holds the range exclusively and not the map lock (recovery: is alone).
+ */
+#ifndef DAXFUSE_FS_RANGE_OP_H
+#define DAXFUSE_FS_RANGE_OP_H
+
+#include "fs/internal.h"
+#include "meta/orphan.h"
+
+/* kind: DXF_INTENT_PUNCH or DXF_INTENT_ZERO; first and count in blocks. mtime and ctime
+ * move in the first transaction. */
+int range_op_run(struct fs *fs, struct inode *inode, enum dxf_intent_kind kind, uint64_t first,
+                 uint64_t count);
+int range_op_resume(struct fs *fs, struct inode *inode, const struct intent *intent);
+int range_op_drop(struct fs *fs, const struct intent *intent);
+
+#endif

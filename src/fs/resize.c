@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Truncation in both directions.
+ *
+ * Down: the size is committed first, together with what of the blocks fits; the rest follows in
+ * further transactions, the inode being an orphan until they are done (delete.c, D1). Up: what is
+ * allocated between the old and the new size is zeroed and fenced before the size moves (L3),
+ * whatever an earlier truncate did.
+ */
+#include "fs/resize.h"
+
+#include "meta/orphan.h"
+
+#include <errno.h>
+
+#define TRUNCATE_BATCH 1024u
+#define BLOCKS_END (DXF_FILE_SIZE_MAX >> DXF_BLOCK_SHIFT)
+
+int resize_zero_bytes(struct fs *fs, const struct inode *inode, const struct dxf_inode *record,
+                      uint64_t from, uint64_t to, bool *ret_stored)
+{
+    struct extent extent;
+
+    while (from < to) {
+        uint64_t block = from >> DXF_BLOCK_SHIFT, end;
+        int r;
+
+        r = extent_next(fs->meta, NULL, inode->ino, record, block, &extent);
+        if (r == -ENOENT)
+            return 0;
+        if (r < 0)
+            return r;
+        if (extent.logical << DXF_BLOCK_SHIFT >= to)
+            return 0;
+        if (extent.logical > block)
+            from = extent.logical << DXF_BLOCK_SHIFT;
+        end = (extent.logical + extent.length) << DXF_BLOCK_SHIFT;
+        if (end > to)
+            end = to;
+        if (!extent.unwritten) {
+            uint64_t offset = (extent.physical - extent.logical) << DXF_BLOCK_SHIFT;
+
+            persist_set(fs->pool->persist, pool_at(fs->pool, offset + from), 0, end - from,
+                        PERSIST_DATA);
+            *ret_stored = true;
+        }
+        from = end;
+    }
+    return 0;
+}
+
+/* The map lock is held. *ret_left: blocks that further transactions must take. */
+static int stage_shrink(struct fs *fs, struct txn *txn, struct inode *inode,
+                        struct dxf_inode *record, uint64_t size, uint64_t *ret_left)
+{
+    uint64_t first = (size + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT;
+    int r;
+
+    record->size = le64_make(size);
+    r = extent_remove(fs->meta, txn, inode->ino, record, first, BLOCKS_END - first, TRUNCATE_BATCH,
+                      0, ret_left);
+    if (r == 0 && *ret_left)
+        r = orphan_add(fs->meta, txn, inode->ino, record);
+    return r;
+}
+
+/* The extent map still is as in place: nothing was staged in it yet. */
+static int stage_grow(struct fs *fs, struct txn *txn, struct inode *inode, struct dxf_inode *record,
+                      uint64_t size)
+{
+    bool stored = false;
+    int r;
+
+    r = resize_zero_bytes(fs, inode, record, le64_get(record->size), size, &stored);
+    if (stored)
+        txn_data_written(txn);
+    record->size = le64_make(size);
+    return r;
+}
+
+static int truncate_ranged(struct fs *fs, struct inode *inode, uint64_t size, bool kill_suidgid)
+{
+    struct dxf_inode *record;
+    uint64_t left = 0;
+    struct txn txn;
+    int r;
+
+    txn_begin(&txn, fs->space);
+    txn.use_reserve = true;
+    rwlock_write(&inode->map_lock);
+    record = inode_edit(fs->meta, &txn, inode->ino);
+    r = record ? 0 : -ENOMEM;
+    if (r == 0 && size < le64_get(record->size))
+        r = stage_shrink(fs, &txn, inode, record, size, &left);
+    else if (r == 0)
+        r = stage_grow(fs, &txn, inode, record, size);
+    if (r == 0)
+        r = privileges_drop(fs, &txn, inode->ino, record, kill_suidgid);
+    if (r == 0) {
+        record_set_mctime(record, meta_now());
+        r = txn_commit(&txn, NULL);
+    } else {
+        txn_abort(&txn);
+    }
+    rwlock_write_release(&inode->map_lock);
+    if (r == 0 && left)
+        r = inode_trim(fs, inode, (size + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT);
+    return r;
+}
+
+static int read_size(struct fs *fs, struct inode *inode, uint64_t *ret_size)
+{
+    const struct dxf_inode *record;
+    int r;
+
+    rwlock_read(&inode->map_lock);
+    r = inode_view(fs->meta, NULL, inode->ino, &record);
+    if (r == 0)
+        *ret_size = le64_get(record->size);
+    rwlock_read_release(&inode->map_lock);
+    return r;
+}
+
+int resize_lock_to_end(struct fs *fs, const struct fs_request *rq, struct inode *inode,
+                       uint64_t offset, struct range_node *node, uint64_t *ret_size)
+{
+    uint64_t size = 0, start;
+    int r;
+
+    for (;;) {
+        r = read_size(fs, inode, &size);
+        if (r < 0)
+            return r;
+        start = (offset < size ? offset : size) & ~(uint64_t)(DXF_BLOCK_SIZE - 1);
+        r = range_lock_acquire(&inode->ranges, node, start, RANGE_END, RANGE_EXCLUSIVE, inode->ino,
+                               request_wait(rq));
+        if (r < 0)
+            return r;
+        r = read_size(fs, inode, &size);
+        if (r == 0 && size >= start) {
+            *ret_size = size;
+            return 0;
+        }
+        range_lock_release(&inode->ranges, node);
+        if (r < 0)
+            return r;
+        /* It has shrunk below what was locked: again, from further down. */
+    }
+}
+
+int resize_truncate(struct fs *fs, const struct fs_request *rq, struct inode *inode, uint64_t size,
+                    bool kill_suidgid)
+{
+    struct range_node node;
+    uint64_t old_size;
+    int r;
+
+    r = resize_lock_to_end(fs, rq, inode, size, &node, &old_size);
+    if (r < 0)
+        return r;
+    r = truncate_ranged(fs, inode, size, kill_suidgid);
+    range_lock_release(&inode->ranges, &node);
+    return r;
+}
+
+int resize_at_least(struct fs *fs, const struct fs_request *rq, struct inode *inode, uint64_t size,
+                    bool kill_suidgid)
+{
+    const struct dxf_inode *record;
+    struct range_node node;
+    uint64_t old_size;
+    int r;
+
+    r = resize_lock_to_end(fs, rq, inode, size, &node, &old_size);
+    if (r < 0)
+        return r;
+    rwlock_read(&inode->map_lock);
+    r = inode_view(fs->meta, NULL, inode->ino, &record);
+    if (r == 0)
+        r = record_may_change(record, false);
+    rwlock_read_release(&inode->map_lock);
+    if (r == 0)
+        r = truncate_ranged(fs, inode, size > old_size ? size : old_size, kill_suidgid);
+    range_lock_release(&inode->ranges, &node);
+    return r;
+}
