@@ -190,8 +190,8 @@ int acl_chmod(struct fs *fs, struct txn *txn, uint64_t ino, struct dxf_inode *re
 {
     uint32_t mode = record_mode(record);
     struct acl_classes classes;
-    struct acl *acl;
-    size_t size;
+    struct acl *acl = NULL;
+    size_t size = 0;
     int r;
 
     r = read_acl(fs, txn, ino, record, DXF_XATTR_ACL_ACCESS, &acl, &size, &classes);
@@ -212,8 +212,8 @@ int acl_inherit(struct fs *fs, struct txn *txn, const struct fs_request *rq, uin
 {
     uint32_t mode = record_mode(record);
     struct acl_classes classes;
-    struct acl *acl;
-    size_t size;
+    struct acl *acl = NULL;
+    size_t size = 0;
     int r;
 
     r = read_acl(fs, txn, parent, parent_record, DXF_XATTR_ACL_DEFAULT, &acl, &size, &classes);

@@ -190,7 +190,7 @@ static int create_looked_up(struct fs *fs, const struct fs_request *rq, uint64_t
                             struct fs_name name, const struct new_inode *what,
                             struct fs_attr *ret_attr)
 {
-    struct inode *inode;
+    struct inode *inode = NULL;
     int r;
 
     r = create_node(fs, rq, parent, name, what, ret_attr, &inode);
@@ -264,7 +264,7 @@ int fs_create(struct fs *fs, const struct fs_request *rq, uint64_t parent, struc
               uint32_t mode, int flags, struct fs_attr *ret_attr, struct fs_handle **ret_handle)
 {
     struct new_inode what = { .mode = S_IFREG | (mode & 07777) };
-    struct inode *inode;
+    struct inode *inode = NULL;
     int r;
 
     r = create_node(fs, rq, parent, name, &what, ret_attr, &inode);

@@ -81,8 +81,8 @@ static int delete_step(struct fs *fs, struct inode *inode, bool *ret_done)
         goto abort;
     }
     if (has_extents(record)) {
-        r = extent_remove(fs->meta, &txn, inode->ino, record, 0,
-                          DXF_FILE_SIZE_MAX >> DXF_BLOCK_SHIFT, DELETE_BATCH, 0, &left);
+        r = extent_remove(fs->meta, &txn, inode->ino, record, 0, EXTENT_LOGICAL_END, DELETE_BATCH,
+                          0, &left);
         if (r < 0)
             goto abort;
     }
@@ -120,7 +120,6 @@ int inode_delete(struct fs *fs, struct inode *inode)
 /* One transaction of a trim. *ret_left: blocks of the range that are still to go. */
 static int trim_step(struct fs *fs, struct inode *inode, uint64_t first_block, uint64_t *ret_left)
 {
-    uint64_t end = DXF_FILE_SIZE_MAX >> DXF_BLOCK_SHIFT;
     struct dxf_inode *record;
     uint64_t left = 0;
     struct txn txn;
@@ -131,12 +130,14 @@ static int trim_step(struct fs *fs, struct inode *inode, uint64_t first_block, u
     rwlock_write(&inode->map_lock);
     record = inode_edit(fs->meta, &txn, inode->ino);
     r = record ? 0 : -ENOMEM;
-    if (r == 0 && first_block < end)
-        r = extent_remove(fs->meta, &txn, inode->ino, record, first_block, end - first_block,
-                          DELETE_BATCH, 0, &left);
+    if (r == 0 && first_block < EXTENT_LOGICAL_END)
+        r = extent_remove(fs->meta, &txn, inode->ino, record, first_block,
+                          EXTENT_LOGICAL_END - first_block, DELETE_BATCH, 0, &left);
+    /* One that has lost its last name stays an orphan, until it is deleted (D2). */
     if (r == 0)
-        r = left ? orphan_add(fs->meta, &txn, inode->ino, record)
-                 : orphan_remove(fs->meta, &txn, inode->ino, record);
+        r = left || le32_get(record->links) == 0
+                ? orphan_add(fs->meta, &txn, inode->ino, record)
+                : orphan_remove(fs->meta, &txn, inode->ino, record);
     if (r == 0)
         r = txn_commit(&txn, NULL);
     else

@@ -47,6 +47,16 @@ int dir_view(struct fs *fs, const struct inode *dir, const struct dxf_inode **re
     return 0;
 }
 
+uint64_t dir_parent(struct inode *dir, const struct dxf_inode *record)
+{
+    uint64_t parent;
+
+    rwlock_read(&dir->map_lock);
+    parent = le64_get(record->parent);
+    rwlock_read_release(&dir->map_lock);
+    return parent;
+}
+
 /* The caller holds the directory's name lock. *ret_child stays NULL when there is no such name. */
 static int entry_find(struct fs *fs, const struct inode *dir, struct fs_name name,
                       struct dir_found *ret_found)
@@ -176,7 +186,7 @@ int fs_lookup(struct fs *fs, const struct fs_request *rq, uint64_t parent, struc
         goto put;
     r = dir_view(fs, dir, &record);
     if (r == 0 && name_is_dotdot(name))
-        found.ino = le64_get(record->parent);
+        found.ino = dir_parent(dir, record);
     else if (r == 0)
         r = dir_lookup(fs->meta, NULL, dir->ino, record, dir_name(name), &found);
     if (r == 0)
@@ -186,6 +196,10 @@ int fs_lookup(struct fs *fs, const struct fs_request *rq, uint64_t parent, struc
         goto put;
 found:
     r = attr_read(fs, child, ret_attr);
+    /* Removed meanwhile; or a handle that outlived its file, whose last reference is still on its
+     * way back. */
+    if (r == 0 && ret_attr->links == 0)
+        r = name_is_dot(name) ? -ESTALE : -ENOENT;
     if (r == 0)
         inode_add_lookup(fs, child);
 put:

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 int handle_make(struct fs *fs, struct inode *inode, int flags, struct fs_handle **ret_handle)
@@ -25,6 +26,7 @@ int handle_make(struct fs *fs, struct inode *inode, int flags, struct fs_handle 
         return r;
     }
     handle->fs = fs;
+    atomic_init(&handle->refs, 1);
     handle->inode = own;
     handle->flags = flags;
     lock_acquire(&fs->handles_lock);
@@ -38,6 +40,19 @@ int handle_make(struct fs *fs, struct inode *inode, int flags, struct fs_handle 
     return 0;
 }
 
+void handle_get(struct fs_handle *handle)
+{
+    atomic_fetch_add_explicit(&handle->refs, 1, memory_order_relaxed);
+}
+
+void handle_put(struct fs *fs, struct fs_handle *handle)
+{
+    if (atomic_fetch_sub_explicit(&handle->refs, 1, memory_order_acq_rel) > 1)
+        return;
+    inode_put(fs, handle->inode);
+    free(handle);
+}
+
 void fs_release(struct fs *fs, struct fs_handle *handle)
 {
     lock_acquire(&fs->handles_lock);
@@ -45,8 +60,7 @@ void fs_release(struct fs *fs, struct fs_handle *handle)
     handle->next->prev = handle->prev;
     fs->handle_count--;
     lock_release(&fs->handles_lock);
-    inode_put(fs, handle->inode);
-    free(handle);
+    handle_put(fs, handle);
 }
 
 uint64_t fs_handle_ino(const struct fs_handle *handle)

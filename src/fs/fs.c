@@ -210,8 +210,7 @@ int fs_extents(struct fs *fs, const struct fs_request *rq, uint64_t ino,
     if (r == 0 && !record_is_regular(record))
         r = -EINVAL;
     if (r == 0)
-        r = extent_walk(fs->meta, NULL, ino, record, 0, DXF_FILE_SIZE_MAX >> DXF_BLOCK_SHIFT,
-                        give_extent, &reader);
+        r = extent_walk(fs->meta, NULL, ino, record, 0, EXTENT_LOGICAL_END, give_extent, &reader);
     rwlock_read_release(&inode->map_lock);
     inode_put(fs, inode);
     return r;

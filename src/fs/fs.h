@@ -167,6 +167,7 @@ int fs_handle_flags(const struct fs_handle *handle);
  * A read in two steps, so that bytes go from the pool to their receiver without a copy between.
  * Between begin and end the range is locked shared, and the vector names pool memory and, for
  * holes, a page of zeros. end reports whether a bad page was met while the bytes were used (-EIO).
+ * The handle may be released in between: whoever was answered may close the file at once.
  */
 #define FS_READ_VECTORS 64
 struct fs_read {
@@ -174,10 +175,9 @@ struct fs_read {
     struct iovec *vector; /* inline_vector or malloc'ed */
     unsigned count;
     size_t length; /* bytes: less than asked for only at EOF */
-    struct inode *inode;
+    struct fs_handle *handle;
     struct range_node range;
     uint64_t offset;
-    bool touch;
 };
 int fs_read_begin(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle,
                   uint64_t offset, size_t length, struct fs_read *ret_read);
@@ -189,6 +189,9 @@ ssize_t fs_pread(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
 enum fs_write_flags {
     FS_WRITE_APPEND = 1 << 0, /* at the server's EOF, whatever offset says */
     FS_WRITE_KILL_SUIDGID = 1 << 1,
+    /* From a page cache: was stored, through a mapping, before it came here. An immutable file takes
+     * it, since it may have become so in between. */
+    FS_WRITE_BACK = 1 << 2,
 };
 /* Returns the bytes written, which may be fewer when space runs out in the middle. *ret_offset,
  * if not NULL: where they went. -EFBIG. */

@@ -42,6 +42,7 @@ struct inode {
 
 struct fs_handle {
     struct fs *fs;
+    _Atomic uint32_t refs; /* the door's until fs_release, and each read between begin and end */
     struct inode *inode;
     int flags;
     struct fs_handle *prev, *next; /* of all, for fs_close */
@@ -174,6 +175,9 @@ int record_may_change(const struct dxf_inode *record, bool append_too);
 
 /* A handle with a reference of its own to the inode. */
 int handle_make(struct fs *fs, struct inode *inode, int flags, struct fs_handle **ret_handle);
+/* A read's own reference: its answer is out before it ends, and fs_release may overtake the end. */
+void handle_get(struct fs_handle *handle);
+void handle_put(struct fs *fs, struct fs_handle *handle);
 
 /* ---- attr.c ---- */
 
@@ -203,6 +207,9 @@ static inline struct dir_name dir_name(struct fs_name name)
 /* The record of a directory that still has a name; the caller holds one of its locks.
  * -ENOTDIR, -ENOENT for one that was removed. */
 int dir_view(struct fs *fs, const struct inode *dir, const struct dxf_inode **ret_record);
+/* What ".." stands for: alone of all, a rename changes it under the map lock and no name lock of the
+ * directory's own. The caller holds the name lock, and not the map lock. */
+uint64_t dir_parent(struct inode *dir, const struct dxf_inode *record);
 
 /*
  * A directory locked by name, with what the name stands for. The entry's inode is referenced, and

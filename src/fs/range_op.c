@@ -6,6 +6,8 @@
  *    nothing done, or an intent that recovery finishes.
  * R2 A step is idempotent: which blocks are left is read off the extent map between the intent's
  *    offset and end, so a step done twice changes nothing. The cursor only saves looking.
+ * R3 An intent outlives the call only through a crash: one that fails gives up what is left of its
+ *    range, or recovery would take away what is written there later.
  */
 #include "fs/range_op.h"
 
@@ -18,6 +20,7 @@
 struct range_op {
     struct intent intent; /* offset, length, cursor in bytes */
     bool logged;          /* the intent is on the medium */
+    bool resumed;         /* by recovery, which must not fail for want of space */
 };
 
 /* What is left is [first, end): a punch works from the end, a zero from the start. */
@@ -77,7 +80,8 @@ static int op_step(struct fs *fs, struct inode *inode, struct range_op *op, uint
     int r;
 
     txn_begin(&txn, fs->space);
-    txn.use_reserve = true;
+    /* A punch gives back more than the nodes it may need; a zero gives nothing. */
+    txn.use_reserve = op->intent.kind == DXF_INTENT_PUNCH || op->resumed;
     rwlock_write(&inode->map_lock);
     record = inode_edit(fs->meta, &txn, inode->ino);
     r = record ? 0 : -ENOMEM;
@@ -135,20 +139,34 @@ int range_op_run(struct fs *fs, struct inode *inode, enum dxf_intent_kind kind, 
                                        .offset = first << DXF_BLOCK_SHIFT,
                                        .length = count << DXF_BLOCK_SHIFT } };
 
+    int r;
+
     op_advance(&op, count);
-    return op_finish(fs, inode, &op);
+    r = op_finish(fs, inode, &op);
+    if (r < 0 && op.logged)
+        (void)range_op_drop(fs, &op.intent);
+    return r;
 }
 
 int range_op_resume(struct fs *fs, struct inode *inode, const struct intent *intent)
 {
-    struct range_op op = { .intent = *intent, .logged = true };
+    struct range_op op = { .intent = *intent, .logged = true, .resumed = true };
+    int r = -EUCLEAN;
 
     if (intent->kind != DXF_INTENT_PUNCH && intent->kind != DXF_INTENT_ZERO) {
         log_error("intent %u is of kind %d, which this version does not know", intent->number,
                   (int)intent->kind);
         return -EUCLEAN;
     }
-    return op_finish(fs, inode, &op);
+    if (intent->cursor >= intent->offset && intent->cursor - intent->offset <= intent->length)
+        r = op_finish(fs, inode, &op);
+    if (r == -EUCLEAN) {
+        /* One damaged file keeps nobody from the rest; what is left of its range stays. */
+        log_warn("intent %u: inode %llu is damaged: dropped", op.intent.number,
+                 (unsigned long long)inode->ino);
+        r = range_op_drop(fs, &op.intent);
+    }
+    return r;
 }
 
 int range_op_drop(struct fs *fs, const struct intent *intent)

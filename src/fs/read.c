@@ -63,7 +63,7 @@ static int map_bytes(struct fs *fs, struct fs_read *read, const struct dxf_inode
         struct extent extent;
         int r;
 
-        r = extent_lookup(fs->meta, NULL, read->inode->ino, record, block, &extent);
+        r = extent_lookup(fs->meta, NULL, read->handle->inode->ino, record, block, &extent);
         if (r < 0)
             return r;
         stop = (extent.logical + extent.length) << DXF_BLOCK_SHIFT;
@@ -85,14 +85,14 @@ static int map_bytes(struct fs *fs, struct fs_read *read, const struct dxf_inode
     return 0;
 }
 
-static int read_map(struct fs *fs, struct fs_read *read, size_t length)
+static int read_map(struct fs *fs, struct fs_read *read, size_t length, bool *ret_touch)
 {
     const struct dxf_inode *record;
     uint64_t size;
     int r;
 
-    rwlock_read(&read->inode->map_lock);
-    r = inode_view(fs->meta, NULL, read->inode->ino, &record);
+    rwlock_read(&read->handle->inode->map_lock);
+    r = inode_view(fs->meta, NULL, read->handle->inode->ino, &record);
     if (r == 0 && record_is_dir(record))
         r = -EISDIR;
     if (r == 0) {
@@ -100,10 +100,10 @@ static int read_map(struct fs *fs, struct fs_read *read, size_t length)
         read->length = read->offset >= size ? 0 : length;
         if (read->length > size - read->offset && read->length > 0)
             read->length = size - read->offset;
-        read->touch = atime_is_due(fs, record, meta_now());
+        *ret_touch = atime_is_due(fs, record, meta_now());
         r = map_bytes(fs, read, record);
     }
-    rwlock_read_release(&read->inode->map_lock);
+    rwlock_read_release(&read->handle->inode->map_lock);
     return r;
 }
 
@@ -118,28 +118,37 @@ int fs_read_begin(struct fs *fs, const struct fs_request *rq, struct fs_handle *
 {
     struct fs_read *read = ret_read;
     uint64_t start, end;
+    bool touch = false;
     int r;
 
     read->vector = read->inline_vector;
     read->count = 0;
     read->length = 0;
-    read->inode = handle->inode;
+    read->handle = handle;
+    /* No file has bytes past that. */
+    if (offset > DXF_FILE_SIZE_MAX)
+        offset = DXF_FILE_SIZE_MAX;
+    if (length > DXF_FILE_SIZE_MAX - offset)
+        length = DXF_FILE_SIZE_MAX - offset;
     read->offset = offset;
-    read->touch = false;
-    if (offset > DXF_FILE_SIZE_MAX || length > DXF_FILE_SIZE_MAX - offset)
-        return -EINVAL;
     start = offset & ~(uint64_t)(DXF_BLOCK_SIZE - 1);
     end = (offset + length + DXF_BLOCK_SIZE) & ~(uint64_t)(DXF_BLOCK_SIZE - 1);
-    r = range_lock_acquire(&read->inode->ranges, &read->range, start, end, RANGE_SHARED,
-                           read->inode->ino, request_wait(rq));
+    r = range_lock_acquire(&read->handle->inode->ranges, &read->range, start, end, RANGE_SHARED,
+                           read->handle->inode->ino, request_wait(rq));
     if (r < 0)
         return r;
-    r = read_map(fs, read, length);
+    handle_get(handle);
+    r = read_map(fs, read, length, &touch);
     if (r < 0) {
-        range_lock_release(&read->inode->ranges, &read->range);
+        range_lock_release(&read->handle->inode->ranges, &read->range);
         read_free(read);
+        handle_put(fs, handle);
+        return r;
     }
-    return r;
+    /* Now, for whoever got the bytes may look at the time. */
+    if (touch && !(handle->flags & O_NOATIME))
+        atime_touch(fs, handle->inode);
+    return 0;
 }
 
 /* Bad pages show while the bytes are used, and then only in what was used. */
@@ -161,10 +170,9 @@ int fs_read_end(struct fs *fs, struct fs_read *read)
 {
     bool bad = met_bad_page(fs, read);
 
-    range_lock_release(&read->inode->ranges, &read->range);
+    range_lock_release(&read->handle->inode->ranges, &read->range);
     read_free(read);
-    if (read->touch && !bad)
-        atime_touch(fs, read->inode);
+    handle_put(fs, read->handle);
     return bad ? -EIO : 0;
 }
 

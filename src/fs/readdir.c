@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 enum { COOKIE_AFTER_DOT = 1, COOKIE_AFTER_DOTDOT = 2 };
@@ -60,8 +61,8 @@ static int give_dot(struct reading *reading, const char *name, uint64_t ino, uin
     return reading->fn(reading->arg, &entry, NULL);
 }
 
-static int read_locked(struct reading *reading, const struct inode *dir,
-                       const struct dxf_inode *record, uint64_t cookie)
+static int read_locked(struct reading *reading, struct inode *dir, const struct dxf_inode *record,
+                       uint64_t cookie)
 {
     int r;
 
@@ -71,7 +72,7 @@ static int read_locked(struct reading *reading, const struct inode *dir,
             return r;
     }
     if (cookie < COOKIE_AFTER_DOTDOT) {
-        r = give_dot(reading, "..", le64_get(record->parent), COOKIE_AFTER_DOTDOT);
+        r = give_dot(reading, "..", dir_parent(dir, record), COOKIE_AFTER_DOTDOT);
         if (r != 0)
             return r;
     }
@@ -92,7 +93,7 @@ int fs_readdir(struct fs *fs, const struct fs_request *rq, struct fs_handle *han
         return r;
     r = dir_view(fs, dir, &record);
     if (r == 0) {
-        touch = cookie == 0;
+        touch = cookie == 0 && !(handle->flags & O_NOATIME);
         r = read_locked(&reading, dir, record, cookie);
     } else if (r == -ENOENT) {
         r = 0; /* a removed directory is empty, even of dots */

@@ -14,7 +14,6 @@
 #include <errno.h>
 
 #define TRUNCATE_BATCH 1024u
-#define BLOCKS_END (DXF_FILE_SIZE_MAX >> DXF_BLOCK_SHIFT)
 
 int resize_zero_bytes(struct fs *fs, const struct inode *inode, const struct dxf_inode *record,
                       uint64_t from, uint64_t to, bool *ret_stored)
@@ -57,8 +56,8 @@ static int stage_shrink(struct fs *fs, struct txn *txn, struct inode *inode,
     int r;
 
     record->size = le64_make(size);
-    r = extent_remove(fs->meta, txn, inode->ino, record, first, BLOCKS_END - first, TRUNCATE_BATCH,
-                      0, ret_left);
+    r = extent_remove(fs->meta, txn, inode->ino, record, first, EXTENT_LOGICAL_END - first,
+                      TRUNCATE_BATCH, 0, ret_left);
     if (r == 0 && *ret_left)
         r = orphan_add(fs->meta, txn, inode->ino, record);
     return r;

@@ -46,7 +46,7 @@ struct write {
     struct inode *inode;
     struct source source;
     uint64_t at, end; /* bytes still to be written */
-    bool kill_suidgid;
+    bool kill_suidgid, written_back;
 };
 
 /* Stores the next `length` bytes of the source at `to`. */
@@ -149,6 +149,9 @@ static int plan_part(struct write *write, struct txn *txn, const struct dxf_inod
         int r;
 
         r = plan_segment(write, record, block, end_block, segment);
+        /* In a part, what is overwritten comes first (see commit_leading). */
+        if (r == 0 && segment->state == SEGMENT_WRITTEN && part->changes_map)
+            break;
         if (r == 0 && segment->state == SEGMENT_NEW) {
             if (goal == 0)
                 goal = plan_goal(write, record, block);
@@ -272,6 +275,26 @@ static int commit_part(struct write *write, struct txn *txn, const struct part *
     return r;
 }
 
+/* No space for the extents of the rest: the bytes that were stored over written blocks stand, and
+ * they are a prefix. Commits those, and ends the write there: a short one. */
+static int commit_leading(struct write *write, struct part *part)
+{
+    struct txn txn;
+    unsigned leading = 0;
+
+    while (leading < part->count && part->segments[leading].state == SEGMENT_WRITTEN)
+        leading++;
+    if (leading == 0)
+        return -ENOSPC;
+    part->count = leading;
+    part->to = (part->segments[leading - 1].logical + part->segments[leading - 1].count)
+               << DXF_BLOCK_SHIFT;
+    part->changes_map = false;
+    write->end = part->to;
+    txn_begin(&txn, write->fs->space);
+    return commit_part(write, &txn, part);
+}
+
 /* An overwrite in a tick in which the times are already right needs no transaction. */
 static bool is_plain(const struct write *write, const struct dxf_inode *record,
                      const struct part *part)
@@ -305,6 +328,8 @@ static int write_part(struct write *write)
         r = store_part(write, &part);
     if (r == 0 && !plain) {
         r = commit_part(write, &txn, &part);
+        if (r == -ENOSPC)
+            r = commit_leading(write, &part);
     } else {
         txn_abort(&txn);
         if (r == 0)
@@ -317,16 +342,17 @@ static int write_part(struct write *write)
 
 /* ---- lock -------------------------------------------------------------------------------------- */
 
-static int read_size(struct fs *fs, struct inode *inode, uint64_t *ret_size)
+static int read_size(const struct write *write, uint64_t *ret_size)
 {
+    struct inode *inode = write->inode;
     const struct dxf_inode *record;
     int r;
 
     rwlock_read(&inode->map_lock);
-    r = inode_view(fs->meta, NULL, inode->ino, &record);
+    r = inode_view(write->fs->meta, NULL, inode->ino, &record);
     if (r == 0 && !record_is_regular(record))
         r = record_is_dir(record) ? -EISDIR : -EINVAL;
-    if (r == 0)
+    if (r == 0 && !write->written_back)
         r = record_may_change(record, false); /* may have become so since it was opened */
     if (r == 0)
         *ret_size = le64_get(record->size);
@@ -342,7 +368,7 @@ static int write_lock(struct write *write, const struct fs_request *rq, uint64_t
     uint64_t size;
     int r;
 
-    r = read_size(write->fs, inode, &size);
+    r = read_size(write, &size);
     if (r < 0)
         return r;
     if (!append && offset + length <= size) {
@@ -353,7 +379,7 @@ static int write_lock(struct write *write, const struct fs_request *rq, uint64_t
                                request_wait(rq));
         if (r < 0)
             return r;
-        r = read_size(write->fs, inode, &size);
+        r = read_size(write, &size);
         if (r == 0 && offset + length <= size)
             goto locked;
         /* Cut short in between: it extends now. */
@@ -386,7 +412,8 @@ ssize_t fs_write(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
     struct write write = { .fs = fs,
                            .inode = handle->inode,
                            .source = { .vector = vector },
-                           .kill_suidgid = flags & FS_WRITE_KILL_SUIDGID };
+                           .kill_suidgid = flags & FS_WRITE_KILL_SUIDGID,
+                           .written_back = flags & FS_WRITE_BACK };
     size_t length = vector_length(vector, count);
     struct range_node node;
     uint64_t start;
@@ -397,7 +424,7 @@ ssize_t fs_write(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
         return r;
     if (length == 0)
         return 0;
-    if (length > SSIZE_MAX || offset > DXF_FILE_SIZE_MAX)
+    if (length > SSIZE_MAX || (!(flags & FS_WRITE_APPEND) && offset > DXF_FILE_SIZE_MAX))
         return -EFBIG;
     r = write_lock(&write, rq, offset, length, flags & FS_WRITE_APPEND, &node);
     if (r < 0)

@@ -91,6 +91,8 @@ static const char *open_remedy(int error)
         return "become its owner or root, or open it read-only";
     case EROFS:
         return "open it read-only (-o ro)";
+    case EISDIR:
+        return "name the file that is the pool";
     case EBUSY:
         return "the device is mounted or in use: free it first";
     default:

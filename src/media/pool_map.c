@@ -21,6 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
+
+#define FULL_WARN_SECONDS 60
 
 /* ---- the mapping ---------------------------------------------------------------------------- */
 
@@ -206,7 +209,7 @@ static int reserve_pieces(struct pool *pool, uint64_t first, uint64_t end, uint6
     if (stop > pool->size)
         stop = pool->size;
     error = host_fallocate(pool, FALLOC_FL_KEEP_SIZE, start, stop - start);
-    if (error == -ENOSPC) {
+    if (error == -ENOSPC || error == -EDQUOT) {
         if (start < offset)
             start = offset & ~(uint64_t)(DXF_BLOCK_SIZE - 1);
         if (stop > offset + length)
@@ -227,6 +230,21 @@ static int reserve_pieces(struct pool *pool, uint64_t first, uint64_t end, uint6
         atomic_fetch_or_explicit(&host->reserved[piece / 8], (uint8_t)(1u << (piece % 8)),
                                  memory_order_release);
     return 0;
+}
+
+/* Under the mutex. Whoever writes gets ENOSPC although the pool has room: says why, now and then. */
+static void warn_host_full(struct pool *pool, int error)
+{
+    struct pool_host *host = pool->host;
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (host->full_warned != 0 && now.tv_sec - host->full_warned < FULL_WARN_SECONDS)
+        return;
+    host->full_warned = now.tv_sec;
+    log_warn("%s: sparse, and its host's file system has no room for more of it (%s); make room "
+             "there, or delete files in the pool and run fstrim on the mount",
+             pool->path, strerror(-error));
 }
 
 int pool_reserve(struct pool *pool, uint64_t offset, uint64_t length)
@@ -257,10 +275,11 @@ int pool_reserve(struct pool *pool, uint64_t offset, uint64_t length)
         else
             piece++;
     }
-    pthread_mutex_unlock(&host->mutex);
-
-    if (error == -EDQUOT || error == -EFBIG)
+    if (error == -EDQUOT || error == -EFBIG || error == -ENOSPC) {
+        warn_host_full(pool, error);
         error = -ENOSPC;
+    }
+    pthread_mutex_unlock(&host->mutex);
     return error;
 }
 

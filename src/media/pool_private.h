@@ -9,15 +9,17 @@
 #include "media/pool.h"
 #include <pthread.h>
 #include <sys/stat.h>
+#include <time.h>
 
 /* The host's side of a pool: the mapping, and which ranges the host has room for. */
 struct pool_host {
     uint8_t *room;      /* reserved address space, the mapping at its start; NULL over memory */
     uint64_t room_size; /* without a room: the size of the memory */
     uint64_t verified_size;
-    bool private_view; /* MAP_PRIVATE */
-    bool sync;         /* mapped MAP_SYNC: the file system is DAX */
-    bool warned;       /* that the host can not reserve */
+    bool private_view;  /* MAP_PRIVATE */
+    bool sync;          /* mapped MAP_SYNC: the file system is DAX */
+    time_t full_warned; /* CLOCK_MONOTONIC; 0: never */
+    bool warned;        /* that the host can not reserve */
 
     /*
      * Guards the host's ranges below, and the writing of superblocks. Not of base/lock.h, as

@@ -19,6 +19,9 @@
 
 #include "meta/inode.h"
 
+/* The first logical block that no file has: the largest file ends within the one before. */
+#define EXTENT_LOGICAL_END ((DXF_FILE_SIZE_MAX >> DXF_BLOCK_SHIFT) + 1)
+
 struct extent {
     uint64_t logical;
     uint64_t physical; /* 0: a hole */
@@ -27,7 +30,7 @@ struct extent {
 };
 
 /* What covers the logical block: an extent (cut at nothing: the whole of it), or the hole from
- * `logical` up to the next extent or DXF_FILE_SIZE_MAX. txn may be NULL. -EUCLEAN; -EFBIG: no file
+ * `logical` up to the next extent or EXTENT_LOGICAL_END. txn may be NULL. -EUCLEAN; -EFBIG: no file
  * has this block. */
 int extent_lookup(struct meta *meta, const struct txn *txn, uint64_t ino,
                   const struct dxf_inode *inode, uint64_t logical, struct extent *ret_extent);

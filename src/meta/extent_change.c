@@ -158,7 +158,7 @@ int extent_remove(struct meta *meta, struct txn *txn, uint64_t ino, struct dxf_i
     uint64_t left = 0;
 
     extent_map_edit(&map, meta, txn, ino, inode);
-    for (unsigned done = 0;; done++) {
+    for (unsigned done = 0; end > logical; done++) {
         int rc = extent_map_find_before(&map, end, &place);
         if (rc == -ENOENT)
             break;

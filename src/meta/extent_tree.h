@@ -17,9 +17,6 @@
 #include "meta/extent.h"
 #include "meta/tree.h"
 
-/* The first logical block that no file has. */
-#define EXTENT_LOGICAL_END ((DXF_FILE_SIZE_MAX >> DXF_BLOCK_SHIFT) + 1)
-
 struct extent_map {
     const struct dxf_inode *inode;
     struct dxf_inode *edit; /* the same, staged; NULL: read only */

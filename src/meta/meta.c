@@ -128,6 +128,11 @@ static int format_inodes(struct meta *meta, uint32_t mode, uint32_t uid, uint32_
             .ctime = now,
             .btime = now,
         };
+        int rc = orphan_format(meta, &txn);
+        if (rc < 0) {
+            txn_abort(&txn);
+            return rc;
+        }
     }
     return txn_commit(&txn, NULL);
 }

@@ -299,7 +299,7 @@ static int stripe_add(struct meta *meta, struct txn *txn, struct stripe *stripe,
 }
 
 /* A block at the end of the table, from the reserve: what frees space must not fail for want of it.
- * The caller holds `grow`. */
+ * The caller holds `grow`, or is alone. */
 static int table_grow(struct meta *meta, struct txn *txn, uint64_t *ret_block, uint64_t *ret_index)
 {
     struct space_request request = { .want = 1, .flags = SPACE_METADATA | SPACE_RESERVE };
@@ -337,6 +337,13 @@ static int table_grow(struct meta *meta, struct txn *txn, uint64_t *ret_block, u
     *ret_block = taken.start;
     *ret_index = extent.logical;
     return 0;
+}
+
+int orphan_format(struct meta *meta, struct txn *txn)
+{
+    uint64_t block, index;
+
+    return table_grow(meta, txn, &block, &index);
 }
 
 /* Puts the inode into block `index` of the table, which this transaction has added. The lines are in

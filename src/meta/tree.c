@@ -111,7 +111,7 @@ static int tree_descend(const struct tree *tree, struct tree_path *path, unsigne
                         enum tree_side side, uint64_t key)
 {
     for (; level > 0; level--) {
-        const struct dxf_node *node;
+        const struct dxf_node *node = NULL;
         int rc = tree_node(tree, path->node[level], level, path->low, path->high, &node);
         if (rc < 0)
             return rc;
@@ -399,7 +399,7 @@ static int tree_walk_below(const struct tree *tree, uint64_t block, unsigned lev
     if (level == 0)
         return fn(arg, block, true);
 
-    const struct dxf_node *node;
+    const struct dxf_node *node = NULL;
     rc = tree_node(tree, block, level, low, high, &node);
     if (rc < 0)
         return rc;

@@ -226,6 +226,15 @@ int space_walk(struct space *space, space_walk_fn fn, void *arg)
 /* Blocks taken at once: what a concurrent request may miss for the length of one call. */
 #define TRIM_BLOCKS 32768u
 
+/* Never more than half of what ordinary requests could have, and nothing of the reserve: what frees
+ * space does not fail because free space is being trimmed. */
+static uint64_t trim_share(const struct space *space)
+{
+    uint64_t free = space->map.free;
+
+    return free > space->reserve ? (free - space->reserve + 1) / 2 : 0;
+}
+
 int space_trim(struct space *space, uint64_t start, uint64_t count, uint64_t minimum,
                int (*fn)(void *arg, uint64_t start, uint64_t count), void *arg)
 {
@@ -235,13 +244,22 @@ int space_trim(struct space *space, uint64_t start, uint64_t count, uint64_t min
         return 0;
     uint64_t end = count > map->blocks - start ? map->blocks : start + count;
     uint64_t longest = minimum > TRIM_BLOCKS ? minimum : TRIM_BLOCKS;
+    uint64_t wanted = 0; /* end of the last run that was long enough; it is taken in parts */
     while (start < end && !error) {
         lock_acquire(&space->lock);
         uint64_t rest = end - start;
         start += map_run(map, start, rest < (1u << 20) ? rest : 1u << 20, false);
         rest = end - start;
         uint64_t run = rest ? map_run(map, start, rest < longest ? rest : longest, true) : 0;
-        bool take = run > 0 && run >= minimum;
+        if (run >= minimum)
+            wanted = start + run;
+        bool take = run > 0 && start < wanted;
+        if (take) {
+            uint64_t share = trim_share(space);
+            take = share > 0;
+            if (take && run > share)
+                run = share;
+        }
         if (take)
             map_take(map, start, run);
         lock_release(&space->lock);

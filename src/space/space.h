@@ -103,7 +103,8 @@ int space_hold_begin(struct space *space, uint64_t start, uint64_t count);
 void space_hold_end(struct space *space, uint64_t start, uint64_t count);
 
 /* Free whole ranges given back to the host (FITRIM): fn is called with runs of free blocks that
- * stay taken during the call. */
+ * stay taken during the call; a run of at least `minimum` may come in parts, so that something is
+ * left for others meanwhile. */
 int space_trim(struct space *space, uint64_t start, uint64_t count, uint64_t minimum,
                int (*fn)(void *arg, uint64_t start, uint64_t count), void *arg);
 

@@ -482,8 +482,12 @@ void txn_abort(struct txn *txn)
     if (txn->taken.count > 0 || txn->dropped.count > 0) {
         /* Bytes on their way to these blocks must not arrive after the next owner's. */
         (void)persist_drain(txn->space->pool->persist);
-        space_release(txn->space, txn->taken.extent, txn->taken.count);
-        space_release(txn->space, txn->dropped.extent, txn->dropped.count);
+        /* Of a commit that failed the pool nobody knows whether it has happened: what was taken for it
+         * must not be stored to by anybody any more. */
+        if (!atomic_load(&txn->space->pool->failed)) {
+            space_release(txn->space, txn->taken.extent, txn->taken.count);
+            space_release(txn->space, txn->dropped.extent, txn->dropped.count);
+        }
     }
     txn_end(txn);
 }

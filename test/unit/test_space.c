@@ -565,13 +565,22 @@ END_TEST
 struct trim_check {
     uint64_t blocks;
     uint64_t minimum;
+    uint64_t end, run; /* of the run that comes in parts */
 };
 
 static int trim_run(void *arg, uint64_t start, uint64_t count)
 {
     struct trim_check *check = arg;
-    ck_assert_uint_ge(count, check->minimum);
+    if (start != check->end) {
+        ck_assert(check->run == 0 || check->run >= check->minimum);
+        check->run = 0;
+    }
+    check->run += count;
+    check->end = start + count;
     ck_assert(!is_handed_out(start, count));
+    /* Neither the reserve nor all that others could have is taken meanwhile. */
+    ck_assert_uint_gt(info().free, info().reserve);
+    ck_assert_uint_gt(info().available, 0);
     check->blocks += count;
     return 0;
 }
@@ -589,6 +598,7 @@ START_TEST(trim_visits_free_runs)
     check = (struct trim_check){ .minimum = 1000 };
     ck_assert_int_eq(space_trim(fixture.space, 0, UINT64_MAX, 1000, trim_run, &check), 0);
     ck_assert_uint_gt(check.blocks, 0);
+    ck_assert_uint_ge(check.run, 1000);
 }
 END_TEST
 

@@ -2,6 +2,9 @@
 /*
  * media/validate: a valid object of each kind passes, every single changed byte of it is noticed, and
  * every rule that a checksum does not enforce is broken once with the checksum made right again.
+ *
+ * Longer than 800 lines because every structure of the format has its place here, beside the others,
+ * and the noise at the end is fed to all of them.
  */
 #include "base/endian.h"
 #include "media/validate.h"
