@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The check, pass 1: superblocks, journal, intents, the list of bad blocks. And the run as a whole.
+ */
+#include "tools/fsck_private.h"
+
+#include "base/random.h"
+#include "journal/replay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+void fsck_look_at_supers(const char *path, struct fsck_options *options)
+{
+    static const uint64_t blocks[] = { DXF_SUPER_BLOCK, DXF_SPARE_BLOCK };
+    bool *bad[] = { &options->primary_bad, &options->spare_bad };
+    struct dxf_super *super = malloc(sizeof(*super));
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+    for (int i = 0; super != NULL && fd >= 0 && i < 2; i++) {
+        memset(super, 0, sizeof(*super));
+        ssize_t got = pread(fd, super, sizeof(*super), (off_t)(blocks[i] * DXF_BLOCK_SIZE));
+        *bad[i] = got != (ssize_t)sizeof(*super) || validate_super(super) != NULL;
+    }
+    if (fd >= 0)
+        close(fd);
+    free(super);
+}
+
+/* The other copy was written by the open already, if the pool may be changed. */
+static void check_supers(struct fsck *fsck)
+{
+    const struct dxf_super *primary = pool_block(fsck->pool, DXF_SUPER_BLOCK);
+    const struct dxf_super *spare = pool_block(fsck->pool, DXF_SPARE_BLOCK);
+    bool primary_bad = fsck->options->primary_bad || validate_super(primary) != NULL;
+    bool spare_bad = fsck->options->spare_bad || validate_super(spare) != NULL;
+
+    if (primary_bad)
+        fsck_found(fsck, FSCK_SUPER_PRIMARY, "block %u", DXF_SUPER_BLOCK);
+    if (spare_bad)
+        fsck_found(fsck, FSCK_SUPER_SPARE, "block %u", DXF_SPARE_BLOCK);
+    if (!primary_bad && !spare_bad && memcmp(primary, spare, sizeof(*spare)) != 0)
+        fsck_note(fsck, FSCK_SUPER_DIFFER, "block %u", DXF_SPARE_BLOCK);
+    if (le32_get(fsck->pool->super.flags) & DXF_SUPER_NEEDS_FSCK)
+        fsck_found(fsck, FSCK_SUPER_MARKED, "pool (error count %" PRIu32 ")",
+                   le32_get(fsck->pool->super.error_count));
+}
+
+static struct dxf_retire *slot_at(const struct fsck *fsck, unsigned i)
+{
+    return pool_at(fsck->pool,
+                   (uint64_t)DXF_JOURNAL_BLOCK * DXF_BLOCK_SIZE + i * DXF_RETIRE_STRIDE);
+}
+
+/* New slots, and a new seed, by which no entry that is still in the logs is valid. The seed goes
+ * first: until the slots follow nobody can use the journal. */
+static int journal_reset(struct fsck *fsck)
+{
+    struct pool *pool = fsck->pool;
+
+    pool->super.log_seed = le64_make(random_u64());
+    int error = pool_write_super(pool);
+    for (unsigned i = 0; i < DXF_RETIRE_SLOTS && error == 0; i++) {
+        struct dxf_retire slot = { .generation = le64_make(1 + i) };
+        seal_retire(&slot, i);
+        persist_copy(pool->persist, slot_at(fsck, i), &slot, sizeof(slot), PERSIST_METADATA);
+        error = persist_drain(pool->persist);
+    }
+    return error;
+}
+
+static int check_journal(struct fsck *fsck, uint64_t *ret_sequence)
+{
+    struct journal_replayed replayed = { 0 };
+    unsigned bad = 0;
+    bool reset;
+
+    for (unsigned i = 0; i < DXF_RETIRE_SLOTS; i++)
+        bad += validate_retire(slot_at(fsck, i), i, &fsck->pool->super) != NULL;
+    if (bad == 1)
+        fsck_note(fsck, FSCK_RETIRE_SLOT, "block %u", DXF_JOURNAL_BLOCK);
+
+    int error = journal_replay(fsck->pool, &replayed);
+    if (error == 0) {
+        if (replayed.entries > 0)
+            fsck_note(fsck, FSCK_JOURNAL_LIVE, "%" PRIu64 " entries, %" PRIu64 " bytes",
+                      replayed.entries, replayed.bytes);
+        *ret_sequence = replayed.last_sequence;
+        return 0;
+    }
+    if (error != -EUCLEAN)
+        return error;
+    if (bad == DXF_RETIRE_SLOTS)
+        reset = fsck_found(fsck, FSCK_RETIRE_BOTH, "block %u", DXF_JOURNAL_BLOCK);
+    else
+        reset = fsck_found(fsck, FSCK_JOURNAL_BAD, "logs at block %" PRIu64,
+                           le64_get(fsck->pool->super.log_start));
+    *ret_sequence = 0;
+    if (reset)
+        return journal_reset(fsck);
+    /* The writer needs a journal that can be relied on. */
+    fsck->write = false;
+    fsck->incomplete = true;
+    return 0;
+}
+
+int fsck_pass_pool(struct fsck *fsck, uint64_t *ret_sequence)
+{
+    fsck_progress(fsck, "pool", 0, 1);
+    check_supers(fsck);
+    return check_journal(fsck, ret_sequence);
+}
+
+int fsck_pass_fixed(struct fsck *fsck)
+{
+    struct pool *pool = fsck->pool;
+    const struct dxf_badblocks *bad = pool_block(pool, DXF_BADBLOCK_BLOCK);
+    const struct dxf_intent *intents = pool_block(pool, DXF_INTENT_BLOCK);
+    static const uint8_t zeros[DXF_BLOCK_SIZE];
+    int error = 0;
+
+    if ((validate_badblocks(bad, pool->blocks) != NULL ||
+         fsck_bytes_bad(fsck, bad, sizeof(*bad))) &&
+        fsck_found(fsck, FSCK_BADBLOCKS, "block %u", DXF_BADBLOCK_BLOCK))
+        error =
+            fsck_put(fsck, (uint64_t)DXF_BADBLOCK_BLOCK * DXF_BLOCK_SIZE, zeros, DXF_BLOCK_SIZE);
+    for (unsigned i = 0; i < DXF_INTENTS && error == 0; i++) {
+        const char *why = validate_intent(&intents[i], i);
+        if (why == NULL && fsck_bytes_bad(fsck, &intents[i], sizeof(intents[i])))
+            why = "it can not be read";
+        if (why != NULL && fsck_found(fsck, FSCK_INTENT_LINE, "line %u (%s)", i, why))
+            error = fsck_put(fsck, (uint64_t)DXF_INTENT_BLOCK * DXF_BLOCK_SIZE + i * DXF_LINE_SIZE,
+                             zeros, DXF_LINE_SIZE);
+    }
+    return error == 0 ? fsck_commit(fsck) : error;
+}
+
+/* Intents are finished by the next mount, which drops those whose inode is gone. */
+void fsck_intents_resolve(struct fsck *fsck)
+{
+    const struct dxf_intent *intents = pool_block(fsck->pool, DXF_INTENT_BLOCK);
+
+    for (unsigned i = 0; i < DXF_INTENTS; i++) {
+        if (validate_intent(&intents[i], i) != NULL || le16_get(intents[i].kind) == DXF_INTENT_NONE)
+            continue;
+        uint64_t ino = le64_get(intents[i].inode);
+        const struct dxf_inode *inode = ino < fsck->capacity ? fsck_record(fsck, ino) : NULL;
+        if (le16_get(intents[i].kind) != DXF_INTENT_GROW &&
+            (inode == NULL || fsck->inode[ino].type == 0 ||
+             le32_get(inode->generation) != le32_get(intents[i].generation)))
+            fsck_note(fsck, FSCK_INTENT_INODE, "line %u, inode %" PRIu64, i, ino);
+        else
+            fsck_note(fsck, FSCK_INTENT_PENDING, "line %u, inode %" PRIu64, i, ino);
+    }
+}
+
+/* ---- the run ------------------------------------------------------------------------------------ */
+
+static int run_passes(struct fsck *fsck)
+{
+    uint64_t sequence = 0;
+
+    int error = fsck_pass_pool(fsck, &sequence);
+    if (error == 0)
+        error = fsck_write_open(fsck, sequence);
+    if (error == 0)
+        error = fsck_pass_fixed(fsck);
+    if (error == 0)
+        error = fsck_pass_table(fsck);
+    if (error != 0 || fsck->inode == NULL)
+        return error;
+    error = fsck_pass_records(fsck);
+    if (error == 0)
+        fsck_intents_resolve(fsck);
+    if (error == 0)
+        error = fsck_pass_trees(fsck);
+    if (error == 0)
+        error = fsck_pass_data(fsck);
+    if (error == 0)
+        error = fsck_pass_orphans(fsck);
+    if (error == 0)
+        error = fsck_pass_names(fsck);
+    if (error == 0)
+        error = fsck_pass_links(fsck);
+    if (error == 0)
+        error = fsck_pass_space(fsck);
+    return error;
+}
+
+/* Nothing is left: the pool is as good as new. The mark that was found counts as one that is fixed. */
+static int clear_mark(struct fsck *fsck)
+{
+    struct dxf_super *super = &fsck->pool->super;
+
+    if (!fsck->write || fsck->result->left > 0 || !(le32_get(super->flags) & DXF_SUPER_NEEDS_FSCK))
+        return 0;
+    super->flags = le32_make(le32_get(super->flags) & ~DXF_SUPER_NEEDS_FSCK);
+    super->error_count = le32_make(0);
+    return pool_write_super(fsck->pool);
+}
+
+static void count_inodes(const struct fsck *fsck)
+{
+    for (uint64_t ino = 0; fsck->inode != NULL && ino < fsck->capacity; ino++) {
+        if (fsck->inode[ino].type == 0 || (ino < DXF_INO_FIRST && ino != DXF_INO_ROOT))
+            continue;
+        fsck->result->inodes++;
+        fsck->result->directories += fsck->inode[ino].type == S_IFDIR >> 12;
+    }
+    for (uint64_t i = 0; i < (fsck->pool->blocks + 63) / 64; i++)
+        if (fsck->claimed[i] != 0)
+            fsck->result->blocks_used += (uint64_t)__builtin_popcountll(fsck->claimed[i]);
+}
+
+int fsck_run(struct pool *pool, const struct fsck_options *options, struct fsck_result *ret_result)
+{
+    struct fsck fsck = {
+        .pool = pool,
+        .options = options,
+        .result = ret_result,
+        .write = options->mode != FSCK_CHECK,
+        .take_cursor = DXF_FIRST_FREE_BLOCK,
+    };
+
+    memset(ret_result, 0, sizeof(*ret_result));
+    if (fsck.write && pool->read_only)
+        return -EROFS;
+    int error = fsck_claim_open(&fsck);
+    if (error == 0)
+        error = run_passes(&fsck);
+    if (error == 0) {
+        error = fsck_commit(&fsck);
+        count_inodes(&fsck);
+    }
+    fsck_progress_end(&fsck);
+    fsck_write_close(&fsck);
+    if (error == 0)
+        error = clear_mark(&fsck);
+    for (size_t i = 0; i < fsck.rebuild_count; i++) {
+        free(fsck.rebuild[i].extents.extent);
+        free(fsck.rebuild[i].nodes.block);
+    }
+    free(fsck.rebuild);
+    free(fsck.table.extent);
+    if (fsck.inode != NULL)
+        munmap(fsck.inode, fsck.inode_bytes);
+    fsck_claim_close(&fsck);
+    return error;
+}

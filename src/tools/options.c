@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Options come three ways: ours, those that the kernel's mount takes (passed on), and those that
+ * mount(8) and fstab(5) carry for themselves (ignored). Everything else is an error that names it.
+ */
+#include "tools/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define THREADS_DEFAULT 16
+#define THREADS_MAX 1024
+#define QUEUE_DEPTH_MAX 1024
+
+const char options_usage[] =
+    "Usage: daxfuse [-f] [-o OPTION[,OPTION...]] POOL MOUNTPOINT\n"
+    "\n"
+    "Serves the pool in the file or device POOL, mounted on MOUNTPOINT.\n"
+    "\n"
+    "  -f, --foreground       stay, and log to stderr\n"
+    "  -o OPTIONS             comma-separated:\n"
+    "     ro                  read-only\n"
+    "     noatime             reading changes no times\n"
+    "     allow_other         others may use the mount (root's mounts: always)\n"
+    "     pmem=auto|force|never\n"
+    "     durability=power|process\n"
+    "     io_uring, no_io_uring, io_uring_q_depth=N\n"
+    "     max_threads=N       of the server\n"
+    "     log=warn|info|debug, debug\n"
+    "     and what mount(8) knows: dev, suid, exec, sync, dirsync, nodiratime, nosymfollow ...\n"
+    "  -h, --help             show this\n"
+    "  -V, --version          show the version\n"
+    "\n"
+    "Exit status: 0 served and ended, 1 usage, 2 the pool is damaged or of an unknown version,\n"
+    "16 it is in use, 32 the mount failed. See daxfuse(8).\n";
+
+static int fail(char **ret_message, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static int fail(char **ret_message, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    if (vasprintf(ret_message, format, args) < 0)
+        *ret_message = NULL;
+    va_end(args);
+    return -EINVAL;
+}
+
+static bool in_list(const char *const *list, const char *word)
+{
+    for (; *list; list++)
+        if (strcmp(*list, word) == 0)
+            return true;
+    return false;
+}
+
+static bool has_prefix(const char *const *list, const char *word)
+{
+    for (; *list; list++)
+        if (strncmp(word, *list, strlen(*list)) == 0)
+            return true;
+    return false;
+}
+
+/* For the kernel: appended in their order, of which the last counts. */
+static int kernel_add(struct options *options, const char *word)
+{
+    char *longer;
+
+    if (asprintf(&longer, "%s%s%s", options->kernel, options->kernel[0] ? "," : "", word) < 0)
+        return -ENOMEM;
+    free(options->kernel);
+    options->kernel = longer;
+    return 0;
+}
+
+static int parse_number(const char *word, const char *value, unsigned least, unsigned most,
+                        unsigned *ret_number, char **ret_message)
+{
+    char *end;
+
+    errno = 0;
+    unsigned long number = strtoul(value, &end, 10);
+    if (errno || end == value || *end || value[0] == '-' || number < least || number > most)
+        return fail(ret_message, "%s: a number from %u to %u is needed", word, least, most);
+    *ret_number = (unsigned)number;
+    return 0;
+}
+
+/* One of a few words: its place in the list. */
+static int parse_choice(const char *word, const char *value, const char *const *choices,
+                        unsigned *ret_choice, char **ret_message)
+{
+    char text[128] = "";
+
+    for (unsigned i = 0; choices[i]; i++) {
+        if (strcmp(value, choices[i]) == 0) {
+            *ret_choice = i;
+            return 0;
+        }
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i ? ", " : "",
+                 choices[i]);
+    }
+    return fail(ret_message, "%s: must be one of: %s", word, text);
+}
+
+static int parse_valued(struct options *options, const char *word, const char *value,
+                        char **ret_message)
+{
+    static const char *const pmem[] = { "auto", "force", "never", NULL };
+    static const char *const durability[] = { "auto", "power", "process", NULL };
+    static const char *const level[] = { "error", "warn", "info", "debug", NULL };
+    struct server_options *server = &options->server;
+    size_t length = (size_t)(value - word) - 1;
+    unsigned choice = 0;
+    int error;
+
+#define IS(name) (length == strlen(name) && memcmp(word, name, length) == 0)
+    if (IS("pmem")) {
+        error = parse_choice(word, value, pmem, &choice, ret_message);
+        server->pool_options.pmem = (enum pool_pmem)choice;
+    } else if (IS("durability")) {
+        error = parse_choice(word, value, durability, &choice, ret_message);
+        server->pool_options.durability = (enum pool_durability)choice;
+    } else if (IS("log")) {
+        error = parse_choice(word, value, level, &choice, ret_message);
+        options->log_level = (enum log_level)choice;
+    } else if (IS("io_uring_q_depth")) {
+        error =
+            parse_number(word, value, 1, QUEUE_DEPTH_MAX, &server->door.queue_depth, ret_message);
+    } else if (IS("max_threads")) {
+        error = parse_number(word, value, 1, THREADS_MAX, &server->door.max_threads, ret_message);
+    } else {
+        error = fail(ret_message, "unknown option: %s", word);
+    }
+#undef IS
+    return error;
+}
+
+static int parse_word(struct options *options, const char *word, char **ret_message)
+{
+    /* Of fstab(5) and mount(8), and what is so anyway. */
+    static const char *const ignored[] = {
+        "defaults", "auto",  "noauto", "nofail", "_netdev",  "user",
+        "nouser",   "users", "owner",  "group",  "relatime", "default_permissions",
+        NULL,
+    };
+    static const char *const ignored_prefixes[] = { "x-", "X-", "comment=", NULL };
+    static const char *const kernels[] = {
+        "dev",   "nodev",   "suid",       "nosuid",    "exec",        "noexec", "sync",
+        "async", "dirsync", "nodiratime", "symfollow", "nosymfollow", NULL,
+    };
+    static const char *const kernels_prefixes[] = {
+        "context=", "fscontext=", "defcontext=", "rootcontext=", NULL,
+    };
+    struct server_options *server = &options->server;
+    const char *equals = strchr(word, '=');
+
+    if (strcmp(word, "rw") == 0 || strcmp(word, "ro") == 0) {
+        bool read_only = word[1] == 'o';
+        server->pool_options.read_only = read_only;
+        server->fs_options.read_only = read_only;
+        server->door.read_only = read_only;
+    } else if (strcmp(word, "atime") == 0) {
+        server->fs_options.noatime = false;
+    } else if (strcmp(word, "noatime") == 0) {
+        server->fs_options.noatime = true;
+        return kernel_add(options, word);
+    } else if (strcmp(word, "allow_other") == 0) {
+        server->door.allow_other = true;
+    } else if (strcmp(word, "io_uring") == 0) {
+        server->door.io_uring = true;
+    } else if (strcmp(word, "no_io_uring") == 0) {
+        server->door.io_uring = false;
+    } else if (strcmp(word, "debug") == 0) {
+        server->door.debug = true;
+        options->log_level = LOG_LEVEL_DEBUG;
+    } else if (in_list(kernels, word) || has_prefix(kernels_prefixes, word)) {
+        return kernel_add(options, word);
+    } else if (in_list(ignored, word) || has_prefix(ignored_prefixes, word)) {
+        return 0;
+    } else if (equals) {
+        return parse_valued(options, word, equals + 1, ret_message);
+    } else {
+        return fail(ret_message, "unknown option: %s", word);
+    }
+    return 0;
+}
+
+/* All of them are looked at before the first wrong one is reported, so that unknown ones are named
+ * together. */
+static int parse_list(struct options *options, const char *list, char **ret_message)
+{
+    char *copy = strdup(list), *rest = NULL;
+    int error = 0;
+
+    if (!copy)
+        return -ENOMEM;
+    for (char *word = strtok_r(copy, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
+        char *message = NULL, *both;
+        int result = parse_word(options, word, &message);
+        if (result == 0)
+            continue;
+        error = result;
+        if (*ret_message && message && asprintf(&both, "%s; %s", *ret_message, message) >= 0) {
+            free(message);
+            message = both;
+            free(*ret_message);
+            *ret_message = NULL;
+        }
+        if (!*ret_message)
+            *ret_message = message;
+        else
+            free(message);
+    }
+    free(copy);
+    return error;
+}
+
+/* Absolute, also where something in it is missing or not to be reached: the one who opens it says so. */
+static char *absolute(const char *path)
+{
+    char *resolved = realpath(path, NULL);
+    char *joined, folder[PATH_MAX];
+
+    if (resolved)
+        return resolved;
+    if (path[0] == '/' || !getcwd(folder, sizeof(folder)))
+        return strdup(path);
+    return asprintf(&joined, "%s/%s", folder, path) < 0 ? NULL : joined;
+}
+
+static int parse_words(struct options *options, int argc, char **argv, char **ret_message)
+{
+    static const struct option long_options[] = {
+        { "foreground", no_argument, NULL, 'f' },
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'V' },
+        { 0 },
+    };
+    int letter, error;
+
+    opterr = 0;
+    while ((letter = getopt_long(argc, argv, ":fo:hV", long_options, NULL)) != -1) {
+        switch (letter) {
+        case 'f':
+            options->foreground = true;
+            break;
+        case 'o':
+            error = parse_list(options, optarg, ret_message);
+            if (error)
+                return error;
+            break;
+        case 'h':
+            options->help = true;
+            return 0;
+        case 'V':
+            options->version = true;
+            return 0;
+        case ':':
+            return fail(ret_message, "%s needs a value", argv[optind - 1]);
+        default:
+            return fail(ret_message, "unknown option: %s", argv[optind - 1]);
+        }
+    }
+    switch (argc - optind) {
+    case 0:
+        return fail(ret_message, "which pool, and where to mount it?");
+    case 1:
+        return fail(ret_message, "%s: where to mount it? At least one door is needed",
+                    argv[optind]);
+    case 2:
+        return 0;
+    default:
+        return fail(ret_message, "too many arguments: %s", argv[optind + 2]);
+    }
+}
+
+int options_parse(struct options *options, int argc, char **argv, char **ret_message)
+{
+    bool root = geteuid() == 0;
+
+    *ret_message = NULL;
+    *options = (struct options){
+        .log_level = LOG_LEVEL_INFO,
+        .server.door = {
+            .io_uring = true,
+            .max_threads = THREADS_DEFAULT,
+            .allow_other = root,
+        },
+    };
+    /* Like any filesystem of this machine, unless told otherwise; users may not. */
+    options->kernel = strdup(root ? "suid,dev" : "");
+    if (!options->kernel)
+        return -ENOMEM;
+    int error = parse_words(options, argc, argv, ret_message);
+    if (error || options->help || options->version)
+        return error;
+    options->pool = absolute(argv[optind]);
+    options->mountpoint = absolute(argv[optind + 1]);
+    if (!options->pool || !options->mountpoint)
+        return -ENOMEM;
+    options->server.pool = options->pool;
+    options->server.door.source = options->pool;
+    options->server.door.mountpoint = options->mountpoint;
+    options->server.door.kernel = options->kernel;
+    return 0;
+}
+
+void options_free(struct options *options)
+{
+    free(options->pool);
+    free(options->mountpoint);
+    free(options->kernel);
+}

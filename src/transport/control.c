@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The control socket's threads and lines. What the requests mean: control_request.c. */
+#include "transport/control.h"
+
+#include "base/log.h"
+#include "media/pool.h"
+#include "transport/server.h"
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct connection {
+    struct control *control;
+    pthread_t thread;
+    int fd;     /* -1: the place is free */
+    bool ended; /* to be joined */
+};
+
+struct control {
+    struct server *server;
+    int listener;
+    int wake; /* eventfd: the accepting thread shall end */
+    struct sockaddr_un address;
+    pthread_t thread;
+    pthread_mutex_t mutex; /* of connections */
+    struct connection connections[CONTROL_CONNECTIONS_MAX];
+};
+
+static int send_all(int fd, const char *bytes, size_t length)
+{
+    while (length > 0) {
+        ssize_t sent = send(fd, bytes, length, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0)
+            return -errno;
+        bytes += sent;
+        length -= (size_t)sent;
+    }
+    return 0;
+}
+
+static int answer_line(struct connection *connection, const char *line, size_t length)
+{
+    struct json_object *answer = control_answer(connection->control->server, line, length);
+    size_t size;
+
+    if (!answer)
+        return -ENOMEM;
+    const char *text = json_object_to_json_string_length(
+        answer, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &size);
+    int error = text ? send_all(connection->fd, text, size) : -ENOMEM;
+    if (!error)
+        error = send_all(connection->fd, "\n", 1);
+    json_object_put(answer);
+    return error;
+}
+
+/* Lines until the other end closes, or one is longer than the limit. */
+static void connection_serve(struct connection *connection, char *buffer)
+{
+    static const char too_long[] =
+        "{\"version\":1,\"command\":null,\"error\":\"the request is too long\"}\n";
+    size_t used = 0;
+
+    for (;;) {
+        ssize_t received = recv(connection->fd, buffer + used, CONTROL_LINE_MAX - used, 0);
+        if (received < 0 && errno == EINTR)
+            continue;
+        if (received <= 0)
+            return;
+        used += (size_t)received;
+        char *start = buffer, *end;
+        while ((end = memchr(start, '\n', used - (size_t)(start - buffer)))) {
+            if (answer_line(connection, start, (size_t)(end - start)) != 0)
+                return;
+            start = end + 1;
+        }
+        used -= (size_t)(start - buffer);
+        memmove(buffer, start, used);
+        if (used == CONTROL_LINE_MAX) {
+            (void)send_all(connection->fd, too_long, sizeof(too_long) - 1);
+            return;
+        }
+    }
+}
+
+static void *connection_main(void *arg)
+{
+    struct connection *connection = arg;
+    char *buffer = malloc(CONTROL_LINE_MAX);
+
+    if (buffer)
+        connection_serve(connection, buffer);
+    free(buffer);
+    pthread_mutex_lock(&connection->control->mutex);
+    shutdown(connection->fd, SHUT_RDWR);
+    connection->ended = true;
+    pthread_mutex_unlock(&connection->control->mutex);
+    return NULL;
+}
+
+static void refuse(int fd, const char *why)
+{
+    char line[128];
+    int length =
+        snprintf(line, sizeof(line), "{\"version\":1,\"command\":null,\"error\":\"%s\"}\n", why);
+
+    (void)send_all(fd, line, (size_t)length);
+    close(fd);
+}
+
+/* Joins a connection that has ended; with the mutex held, by the accepting thread or at the end. */
+static void connection_reap(struct connection *connection)
+{
+    pthread_join(connection->thread, NULL); /* it has only to return */
+    close(connection->fd);
+    connection->fd = -1;
+    connection->ended = false;
+}
+
+static void connection_start(struct control *control, int fd)
+{
+    struct ucred peer;
+    socklen_t size = sizeof(peer);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 ||
+        (peer.uid != 0 && peer.uid != geteuid())) {
+        refuse(fd, "only root and the user who runs the server may ask");
+        return;
+    }
+    pthread_mutex_lock(&control->mutex);
+    struct connection *free_one = NULL;
+    for (unsigned i = 0; i < CONTROL_CONNECTIONS_MAX; i++) {
+        struct connection *connection = &control->connections[i];
+        if (connection->ended)
+            connection_reap(connection);
+        if (connection->fd < 0)
+            free_one = connection;
+    }
+    bool started = false;
+    if (free_one) {
+        free_one->fd = fd;
+        started = pthread_create(&free_one->thread, NULL, connection_main, free_one) == 0;
+        if (!started)
+            free_one->fd = -1;
+    }
+    pthread_mutex_unlock(&control->mutex);
+    if (!started)
+        refuse(fd, "too many connections: try again");
+}
+
+static void *control_main(void *arg)
+{
+    struct control *control = arg;
+    struct pollfd polled[2] = {
+        { .fd = control->listener, .events = POLLIN },
+        { .fd = control->wake, .events = POLLIN },
+    };
+
+    for (;;) {
+        if (poll(polled, 2, -1) < 0 && errno != EINTR)
+            break;
+        if (polled[1].revents)
+            break;
+        if (!(polled[0].revents & POLLIN))
+            continue;
+        int fd = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0)
+            connection_start(control, fd);
+        else if (errno == EMFILE || errno == ENFILE)
+            usleep(100000); /* the one who connects waits; a busy loop would not help */
+    }
+    return NULL;
+}
+
+static int listener_create(struct control *control)
+{
+    char folder[sizeof(control->address.sun_path)];
+    const uint8_t *uuid = fs_pool(server_fs(control->server))->super.uuid;
+
+    control->address.sun_family = AF_UNIX;
+    int error = control_path(uuid, control->address.sun_path, sizeof(control->address.sun_path));
+    if (!error)
+        error = control_folder(folder, sizeof(folder));
+    if (error)
+        return error;
+    if (mkdir(folder, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    control->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (control->listener < 0)
+        return -errno;
+    unlink(control->address.sun_path);
+    if (bind(control->listener, (struct sockaddr *)&control->address, sizeof(control->address)) < 0)
+        return -errno;
+    if (chmod(control->address.sun_path, 0600) < 0 || listen(control->listener, 16) < 0) {
+        error = -errno;
+        unlink(control->address.sun_path);
+        return error;
+    }
+    return 0;
+}
+
+int control_open(struct server *server, struct control **ret_control)
+{
+    struct control *control = calloc(1, sizeof(*control));
+    sigset_t all, old;
+    int error;
+
+    if (!control)
+        return -ENOMEM;
+    control->server = server;
+    control->listener = -1;
+    for (unsigned i = 0; i < CONTROL_CONNECTIONS_MAX; i++)
+        control->connections[i] = (struct connection){ .control = control, .fd = -1 };
+    pthread_mutex_init(&control->mutex, NULL);
+    control->wake = eventfd(0, EFD_CLOEXEC);
+    if (control->wake < 0) {
+        error = -errno;
+        goto fail;
+    }
+    error = listener_create(control);
+    if (error)
+        goto fail;
+    sigfillset(&all);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGSEGV);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    error = pthread_create(&control->thread, NULL, control_main, control);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (error) {
+        unlink(control->address.sun_path);
+        error = -error;
+        goto fail;
+    }
+    *ret_control = control;
+    return 0;
+
+fail:
+    if (control->listener >= 0)
+        close(control->listener);
+    if (control->wake >= 0)
+        close(control->wake);
+    pthread_mutex_destroy(&control->mutex);
+    free(control);
+    return error;
+}
+
+void control_close(struct control *control)
+{
+    uint64_t one = 1;
+
+    if (!control)
+        return;
+    unlink(control->address.sun_path);
+    if (write(control->wake, &one, sizeof(one)) != sizeof(one))
+        log_error("the control socket's thread cannot be woken");
+    pthread_join(control->thread, NULL);
+    /* What is being answered is answered; nothing more is read. */
+    for (unsigned i = 0; i < CONTROL_CONNECTIONS_MAX; i++) {
+        struct connection *connection = &control->connections[i];
+        if (connection->fd < 0)
+            continue;
+        shutdown(connection->fd, SHUT_RD);
+        pthread_join(connection->thread, NULL);
+        close(connection->fd);
+    }
+    close(control->listener);
+    close(control->wake);
+    pthread_mutex_destroy(&control->mutex);
+    free(control);
+}

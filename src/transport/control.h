@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The control socket: questions and orders to a running server, one JSON object a line each way.
+ *
+ * Owns the socket, a thread that accepts, and a thread for each connection (CONTROL_CONNECTIONS_MAX).
+ * Called by server.c. Connections of other users than root and the server's are refused by
+ * SO_PEERCRED. Whatever is sent, the answer is an answer or an error: nothing is trusted but that the
+ * sender may stop this server anyway.
+ */
+#ifndef DAXFUSE_TRANSPORT_CONTROL_H
+#define DAXFUSE_TRANSPORT_CONTROL_H
+
+#include "transport/control_client.h"
+#include <json-c/json.h>
+
+struct control;
+struct server;
+
+#define CONTROL_CONNECTIONS_MAX 16
+
+/* Makes the folder and the socket; a socket left over by a killed server is replaced: the caller holds
+ * the pool's lock, so there is no other server of it. -errno. */
+int control_open(struct server *server, struct control **ret_control);
+
+/* Ends what is being answered, closes, removes the socket. NULL is allowed. */
+void control_close(struct control *control);
+
+/* ---- the requests, control_request.c --------------------------------------------------------- */
+
+/* The answer to one line; never NULL but without memory. The caller puts it. */
+struct json_object *control_answer(struct server *server, const char *line, size_t length);
+
+/* Adds the picture of the pool, in request "cells" parts, to an answer. 0 or -errno. */
+int control_answer_layout(struct server *server, struct json_object *request,
+                          struct json_object *answer);
+
+#endif

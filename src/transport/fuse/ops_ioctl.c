@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The ioctls of chattr(1), xfs_io(8), fstrim(8) and their like. All are "restricted": the size of the
+ * data is in the command, and the kernel has copied it in.
+ *
+ * Rights: the kernel has checked SETFLAGS and FSSETXATTR (owner, CAP_LINUX_IMMUTABLE); FITRIM and labels
+ * come as they are.
+ */
+#include "transport/fuse/door.h"
+
+#include "media/pool.h"
+#include <errno.h>
+#include <linux/fs.h>
+#include <string.h>
+
+static const struct {
+    uint32_t flag;
+    uint32_t xflag;
+} xflags[] = {
+    { DXF_FLAG_IMMUTABLE, FS_XFLAG_IMMUTABLE },
+    { DXF_FLAG_APPEND, FS_XFLAG_APPEND },
+    { DXF_FLAG_NODUMP, FS_XFLAG_NODUMP },
+    { DXF_FLAG_NOATIME, FS_XFLAG_NOATIME },
+    { DXF_FLAG_DAX, FS_XFLAG_DAX },
+};
+#define XFLAGS (sizeof(xflags) / sizeof(xflags[0]))
+
+static int ioctl_getflags(struct door_request *dr)
+{
+    struct fs_attr attr;
+    int error = fs_getattr(dr->door->fs, &dr->rq, dr->ino, &attr);
+
+    if (error)
+        return error;
+    unsigned flags = attr.flags & DXF_FLAGS_USER;
+    door_reply_ioctl(dr, &flags, sizeof(flags));
+    return 0;
+}
+
+static int ioctl_getxflags(struct door_request *dr)
+{
+    struct fs_attr attr;
+    struct fsxattr fsx = { 0 };
+    int error = fs_getattr(dr->door->fs, &dr->rq, dr->ino, &attr);
+
+    if (error)
+        return error;
+    for (size_t i = 0; i < XFLAGS; i++)
+        if (attr.flags & xflags[i].flag)
+            fsx.fsx_xflags |= xflags[i].xflag;
+    door_reply_ioctl(dr, &fsx, sizeof(fsx));
+    return 0;
+}
+
+static int set_flags(struct door_request *dr, uint32_t flags)
+{
+    int error = fs_setflags(dr->door->fs, &dr->rq, dr->ino, flags);
+
+    if (error)
+        return error;
+    door_attributes_changed(dr, dr->ino); /* ctime */
+    door_reply_ioctl(dr, NULL, 0);
+    return 0;
+}
+
+static int ioctl_setflags(struct door_request *dr)
+{
+    unsigned flags;
+
+    if (dr->size < sizeof(flags))
+        return -EINVAL;
+    memcpy(&flags, dr->data, sizeof(flags));
+    return set_flags(dr, flags);
+}
+
+static int ioctl_setxflags(struct door_request *dr)
+{
+    struct fsxattr fsx;
+    uint32_t flags = 0;
+
+    if (dr->size < sizeof(fsx))
+        return -EINVAL;
+    memcpy(&fsx, dr->data, sizeof(fsx));
+    if (fsx.fsx_extsize != 0 || fsx.fsx_projid != 0 || fsx.fsx_cowextsize != 0)
+        return -EOPNOTSUPP;
+    for (size_t i = 0; i < XFLAGS; i++) {
+        if (fsx.fsx_xflags & xflags[i].xflag) {
+            flags |= xflags[i].flag;
+            fsx.fsx_xflags &= ~xflags[i].xflag;
+        }
+    }
+    if (fsx.fsx_xflags & ~(uint32_t)FS_XFLAG_HASATTR)
+        return -EOPNOTSUPP;
+    return set_flags(dr, flags);
+}
+
+static int ioctl_getlabel(struct door_request *dr)
+{
+    const struct dxf_super *super = &fs_pool(dr->door->fs)->super;
+    char label[FSLABEL_MAX] = { 0 };
+
+    memcpy(label, super->label, sizeof(super->label));
+    door_reply_ioctl(dr, label, sizeof(label));
+    return 0;
+}
+
+static int ioctl_trim(struct door_request *dr)
+{
+    struct fstrim_range range;
+    uint64_t bytes;
+
+    if (dr->rq.uid != 0)
+        return -EPERM;
+    if (dr->size < sizeof(range))
+        return -EINVAL;
+    memcpy(&range, dr->data, sizeof(range));
+    int error = fs_trim(dr->door->fs, range.start, range.len, range.minlen, &bytes);
+    if (error)
+        return error;
+    range.len = bytes;
+    door_reply_ioctl(dr, &range, sizeof(range));
+    return 0;
+}
+
+static int run_ioctl(struct door_request *dr)
+{
+    switch ((unsigned)dr->flags) {
+    case FS_IOC_GETFLAGS:
+        return ioctl_getflags(dr);
+    case FS_IOC_SETFLAGS:
+        return ioctl_setflags(dr);
+    case FS_IOC_FSGETXATTR:
+        return ioctl_getxflags(dr);
+    case FS_IOC_FSSETXATTR:
+        return ioctl_setxflags(dr);
+    case FS_IOC_GETFSLABEL:
+        return ioctl_getlabel(dr);
+    case FITRIM:
+        return ioctl_trim(dr);
+    default:
+        return -ENOTTY;
+    }
+}
+
+static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg,
+                     struct fuse_file_info *info, unsigned flags, const void *data, size_t size,
+                     size_t out_size)
+{
+    static const struct door_op op = { DOOR_IOCTL, false, run_ioctl };
+    static const struct door_op op_slow = { DOOR_IOCTL, true, run_ioctl };
+    struct door_request dr = { .ino = ino, .flags = (int)command, .data = data, .size = size };
+
+    (void)arg;
+    (void)info;
+    (void)flags;
+    (void)out_size;
+    door_dispatch(&dr, req, command == FITRIM ? &op_slow : &op);
+}
+
+void ops_ioctl_install(struct fuse_lowlevel_ops *table)
+{
+    table->ioctl = op_ioctl;
+}

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The mount and libfuse's session: what is negotiated with the kernel, how the session begins and ends.
+ *
+ * Caching. This door is the only one, and all changes come from this kernel, which looks after its own
+ * caches: attributes and names are valid for a day, the page cache stays from open to open, nothing is
+ * thrown away because a time has changed. What changes behind its back (flags, set-ID bits) it is
+ * told before the request is answered.
+ *
+ * Ending. By umount(8) the kernel has written everything back before the session sees its end. When
+ * told to stop, door_stop() does the same: unmount, while door_run() still answers. Only if somebody is
+ * in the mount it is written back, detached, and ended under them.
+ */
+#include "transport/fuse/door.h"
+
+#include "base/log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CACHE_SECONDS 86400.0
+#define REQUEST_SIZE_MAX (1u << 20)
+#define BACKGROUND_MAX 64
+#define WORKERS_MIN 4u
+
+#define URING_PARAMETER "/sys/module/fuse/parameters/enable_uring"
+
+/* ---- what is negotiated ------------------------------------------------------------------------- */
+
+static void op_init(void *arg, struct fuse_conn_info *conn)
+{
+    static const uint64_t wanted[] = {
+        FUSE_CAP_ASYNC_READ,       FUSE_CAP_ASYNC_DIO,          FUSE_CAP_ATOMIC_O_TRUNC,
+        FUSE_CAP_EXPORT_SUPPORT,   FUSE_CAP_DONT_MASK,          FUSE_CAP_POSIX_ACL,
+        FUSE_CAP_PARALLEL_DIROPS,  FUSE_CAP_HANDLE_KILLPRIV_V2, FUSE_CAP_READDIRPLUS,
+        FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_CACHE_SYMLINKS,     FUSE_CAP_IOCTL_DIR,
+    };
+    /* Splicing out of the pool is slower than copying; the kernel keeps locks by itself; a changed time
+     * is our own writer's; the server owns the size. */
+    static const uint64_t unwanted[] = {
+        FUSE_CAP_SPLICE_READ,     FUSE_CAP_SPLICE_WRITE,    FUSE_CAP_SPLICE_MOVE,
+        FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_WRITEBACK_CACHE, FUSE_CAP_POSIX_LOCKS,
+        FUSE_CAP_FLOCK_LOCKS,     FUSE_CAP_HANDLE_KILLPRIV,
+    };
+    struct door *door = arg;
+
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+        fuse_set_feature_flag(conn, wanted[i]);
+    for (size_t i = 0; i < sizeof(unwanted) / sizeof(unwanted[0]); i++)
+        fuse_unset_feature_flag(conn, unwanted[i]);
+    if (!door->options.io_uring)
+        fuse_unset_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
+    conn->max_write = REQUEST_SIZE_MAX;
+    conn->max_background = BACKGROUND_MAX;
+    conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
+    conn->time_gran = 1;
+    door->capable = conn->capable_ext;
+    door->kernel_minor = conn->proto_minor;
+}
+
+const struct fuse_lowlevel_ops *door_operations(void)
+{
+    static struct fuse_lowlevel_ops table;
+
+    table.init = op_init;
+    ops_name_install(&table);
+    ops_attr_install(&table);
+    ops_file_install(&table);
+    ops_dir_install(&table);
+    ops_xattr_install(&table);
+    ops_ioctl_install(&table);
+    return &table;
+}
+
+/* What libfuse has to say goes where everything goes; errors of a mount into the mount's message. */
+static char mount_error[512];
+static _Atomic bool mounting;
+
+static void log_libfuse(enum fuse_log_level level, const char *format, va_list args)
+{
+    char line[sizeof(mount_error)];
+
+    vsnprintf(line, sizeof(line), format, args);
+    size_t length = strlen(line);
+    while (length > 0 && line[length - 1] == '\n')
+        line[--length] = '\0';
+    if (length == 0)
+        return;
+    if (atomic_load(&mounting) && level <= FUSE_LOG_ERR)
+        memcpy(mount_error, line, sizeof(mount_error));
+    else if (level <= FUSE_LOG_ERR)
+        log_error("%s", line);
+    else if (level <= FUSE_LOG_WARNING)
+        log_warn("%s", line);
+    else if (level <= FUSE_LOG_INFO)
+        log_info("%s", line);
+    else
+        log_debug("%s", line);
+}
+
+/* ---- mounting ------------------------------------------------------------------------------------ */
+
+static void message_set(char **ret_message, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void message_set(char **ret_message, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    if (vasprintf(ret_message, format, args) < 0)
+        *ret_message = NULL;
+    va_end(args);
+}
+
+/* Whether FOLDER is where a FUSE filesystem is mounted, by /proc/self/mountinfo. */
+static bool is_fuse_mount(const char *folder)
+{
+    FILE *file = fopen("/proc/self/mountinfo", "re");
+    char *line = NULL;
+    size_t size = 0;
+    bool found = false;
+
+    if (!file)
+        return false;
+    while (!found && getline(&line, &size, file) > 0) {
+        char *rest = NULL, *field = strtok_r(line, " ", &rest);
+        for (int i = 0; i < 4 && field; i++)
+            field = strtok_r(NULL, " ", &rest);
+        if (!field || strcmp(field, folder) != 0)
+            continue;
+        while (field && strcmp(field, "-") != 0)
+            field = strtok_r(NULL, " ", &rest);
+        const char *type = field ? strtok_r(NULL, " ", &rest) : NULL;
+        found = type && (strcmp(type, "fuse") == 0 || strncmp(type, "fuse.", 5) == 0);
+    }
+    free(line);
+    fclose(file);
+    return found;
+}
+
+int door_check_mountpoint(const char *folder, char **ret_message)
+{
+    struct stat stat_folder;
+    struct statvfs unused;
+    bool is_mount = is_fuse_mount(folder);
+
+    *ret_message = NULL;
+    /* Attributes may be cached when their server is long gone; this asks it. */
+    if (stat(folder, &stat_folder) < 0 || (is_mount && statvfs(folder, &unused) < 0)) {
+        int error = errno;
+        if (error == ENOTCONN)
+            message_set(ret_message,
+                        "%s: the server of what is mounted here is gone: umount it first "
+                        "(umount -l %s)",
+                        folder, folder);
+        else if (error == ENOENT)
+            message_set(ret_message, "%s: there is no such folder: make it first (mkdir -p %s)",
+                        folder, folder);
+        else
+            message_set(ret_message, "%s: %s: choose another folder to mount on", folder,
+                        strerror(error));
+        return -error;
+    }
+    if (!S_ISDIR(stat_folder.st_mode)) {
+        message_set(ret_message, "%s: not a folder: choose one to mount on", folder);
+        return -ENOTDIR;
+    }
+    if (is_mount) {
+        message_set(ret_message,
+                    "%s: in use: something is mounted here already: umount it, or choose "
+                    "another folder",
+                    folder);
+        return -EBUSY;
+    }
+    return 0;
+}
+
+/* A comma or a backslash in a value must not end it. */
+static int option_add(char **options, const char *name, const char *value)
+{
+    char *text;
+    int result;
+
+    if (asprintf(&text, "%s=%s", name, value) < 0)
+        return -1;
+    result = fuse_opt_add_opt_escaped(options, text);
+    free(text);
+    return result;
+}
+
+static struct fuse_session *session_create(struct door *door)
+{
+    const struct door_options *options = &door->options;
+    struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+    struct fuse_session *session = NULL;
+    char *list = NULL;
+    char depth[48];
+
+    snprintf(depth, sizeof(depth), "io_uring_q_depth=%u", options->queue_depth);
+    int error = fuse_opt_add_arg(&args, "daxfuse");
+    error |= fuse_opt_add_opt(&list, "default_permissions");
+    error |= fuse_opt_add_opt(&list, "subtype=daxfuse");
+    error |= option_add(&list, "fsname", options->source);
+    if (options->allow_other)
+        error |= fuse_opt_add_opt(&list, "allow_other");
+    if (options->read_only)
+        error |= fuse_opt_add_opt(&list, "ro");
+    if (options->kernel[0])
+        error |= fuse_opt_add_opt(&list, options->kernel);
+    if (options->debug)
+        error |= fuse_opt_add_opt(&list, "debug");
+    if (options->io_uring) {
+        error |= fuse_opt_add_opt(&list, "io_uring");
+        if (options->queue_depth > 0)
+            error |= fuse_opt_add_opt(&list, depth);
+    }
+    error |= fuse_opt_add_arg(&args, "-o");
+    error |= fuse_opt_add_arg(&args, list ? list : "");
+    if (!error)
+        session =
+            fuse_session_new(&args, door_operations(), sizeof(struct fuse_lowlevel_ops), door);
+    free(list);
+    fuse_opt_free_args(&args);
+    return session;
+}
+
+int door_open(struct fs *fs, const struct door_options *options, struct door **ret_door,
+              char **ret_message)
+{
+    struct door *door = calloc(1, sizeof(*door));
+    int error = -ENOMEM;
+
+    *ret_message = NULL;
+    if (!door)
+        return -ENOMEM;
+    door->fs = fs;
+    door->options = *options;
+    door->timeout = CACHE_SECONDS;
+    fuse_set_log_func(log_libfuse);
+    door->session = session_create(door);
+    if (!door->session) {
+        error = -EINVAL;
+        message_set(ret_message, "%s: libfuse refuses the mount options", options->mountpoint);
+        goto fail;
+    }
+    unsigned limit = options->max_threads > WORKERS_MIN ? options->max_threads : WORKERS_MIN;
+    error = worker_pool_create(limit, &door->workers);
+    if (error)
+        goto fail;
+    mount_error[0] = '\0';
+    atomic_store(&mounting, true);
+    error = fuse_session_mount(door->session, options->mountpoint);
+    atomic_store(&mounting, false);
+    if (error) {
+        error = -EIO;
+        message_set(ret_message, "%s: cannot be mounted on: %s: %s", options->mountpoint,
+                    mount_error[0] ? mount_error : "libfuse does not say why",
+                    geteuid() == 0
+                        ? "the kernel's fuse module must be there (modprobe fuse)"
+                        : "users other than root need fusermount3 (package fuse3), and for "
+                          "allow_other the line user_allow_other in /etc/fuse.conf");
+        goto fail;
+    }
+    *ret_door = door;
+    return 0;
+
+fail:
+    worker_pool_destroy(door->workers);
+    if (door->session)
+        fuse_session_destroy(door->session);
+    free(door);
+    return error;
+}
+
+int door_run(struct door *door)
+{
+    struct fuse_loop_config *config = fuse_loop_cfg_create();
+
+    if (!config)
+        return -ENOMEM;
+    fuse_loop_cfg_set_clone_fd(config, 0);
+    fuse_loop_cfg_set_max_threads(config, door->options.max_threads);
+    int result = fuse_session_loop_mt(door->session, config);
+    fuse_loop_cfg_destroy(config);
+    /* At the end of a mount a ring's last entries fail, which libfuse counts as an error. */
+    if (result != 0 && !atomic_load(&door->stopping) && result != -ENOTCONN && result != -ENODEV) {
+        log_error("%s: libfuse ended with an error: %s", door->options.mountpoint,
+                  strerror(result < 0 ? -result : result));
+        return -EIO;
+    }
+    return 0;
+}
+
+int door_wait_ready(struct door *door)
+{
+    static const struct timespec pause = { .tv_nsec = 2000000 };
+    struct statvfs statvfs_mount;
+
+    /* The rings join in a moment after the first answer: wait for them a little. */
+    for (int i = 0; i < 100; i++) {
+        if (statvfs(door->options.mountpoint, &statvfs_mount) < 0)
+            return errno == ENOTCONN ? -ENOTCONN : -EIO;
+        bool expected = door->options.io_uring && (door->capable & FUSE_CAP_OVER_IO_URING);
+        if (!expected || atomic_load(&door->ring_used))
+            return 0;
+        nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
+/* ---- ending --------------------------------------------------------------------------------------- */
+
+/* 0, or -errno: -EBUSY somebody is in it. */
+static int unmount(const char *mountpoint)
+{
+    const char *argv[] = { "fusermount3", "-u", "-q", "--", mountpoint, NULL };
+    pid_t pid;
+    int status;
+
+    if (umount2(mountpoint, UMOUNT_NOFOLLOW) == 0)
+        return 0;
+    if (errno != EPERM)
+        return -errno;
+    if (posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environ) != 0 ||
+        waitpid(pid, &status, 0) != pid)
+        return -EPERM;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
+}
+
+static void write_back(const char *mountpoint)
+{
+    int fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    if (syncfs(fd) < 0)
+        log_warn("%s: the kernel could not write everything back: %s", mountpoint, strerror(errno));
+    close(fd);
+}
+
+void door_stop(struct door *door)
+{
+    if (atomic_exchange(&door->stopping, true))
+        return;
+    int error = unmount(door->options.mountpoint);
+    if (error == -EBUSY) {
+        log_warn("%s: still in use: written back and detached", door->options.mountpoint);
+        write_back(door->options.mountpoint);
+    }
+    /* Unmounted, the session has seen its end by itself; else door_close detaches it. */
+    fuse_session_exit(door->session);
+}
+
+void door_detach(struct door *door)
+{
+    fuse_session_unmount(door->session);
+}
+
+void door_close(struct door *door)
+{
+    if (!door)
+        return;
+    door_detach(door);
+    worker_pool_destroy(door->workers);
+    fuse_session_destroy(door->session);
+    free(door);
+}
+
+/* ---- what it says about itself ------------------------------------------------------------------- */
+
+const char *door_transport(const struct door *door)
+{
+    return atomic_load(&door->ring_used) ? "io_uring" : "classic";
+}
+
+const char *door_transport_reason(const struct door *door)
+{
+    char state = '\0';
+
+    if (atomic_load(&door->ring_used))
+        return "the kernel allows it";
+    if (!door->options.io_uring)
+        return "no_io_uring was asked for";
+    if (door->capable & FUSE_CAP_OVER_IO_URING)
+        return "libfuse could not start its rings, or no request has come through them yet";
+    int fd = open(URING_PARAMETER, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        if (read(fd, &state, 1) != 1)
+            state = '\0';
+        close(fd);
+    }
+    if (state == 'N')
+        return "enable_uring of the kernel's fuse module is N: echo 1 > " URING_PARAMETER;
+    return "the kernel has no io_uring for FUSE (6.14 and later have)";
+}
+
+unsigned door_kernel_minor(const struct door *door)
+{
+    return door->kernel_minor;
+}
+
+const char *door_mountpoint(const struct door *door)
+{
+    return door->options.mountpoint;
+}
+
+uint64_t door_handed_over(const struct door *door)
+{
+    return atomic_load_explicit(&door->handed_over, memory_order_relaxed);
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The server's life. Threads: main runs the door's loop; "starter" waits for the first answer and says
+ * that the mount is there; "stopper" waits for somebody to call server_stop() and unmounts; the control
+ * socket and the doors' workers have their own.
+ */
+#include "transport/server.h"
+
+#include "base/log.h"
+#include "transport/control.h"
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A server that ends has unmounted, and closed its control socket, before it has retired its journal: a
+ * start right after an umount(8) waits for that. */
+#define BUSY_TRIES 40
+#define BUSY_PAUSE_NS 50000000
+
+struct server {
+    struct server_options options;
+    struct pool *pool;
+    struct fs *fs;
+    struct fs_recovered recovered;
+    struct door *door;
+    struct control *control;
+    _Atomic(char *) mount_line;
+    uint64_t begun;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool stop_wanted, loop_ended; /* guarded by mutex */
+    void (*ready)(void *arg);
+    void *ready_arg;
+};
+
+static uint64_t now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static int exit_code(int error)
+{
+    switch (error) {
+    case -EBUSY:
+        return SERVER_EXIT_BUSY;
+    case -EUCLEAN:
+    case -EINVAL:
+    case -ENOTSUP:
+    case -EROFS:
+        return SERVER_EXIT_DAMAGED;
+    default:
+        return SERVER_EXIT_USAGE;
+    }
+}
+
+static bool is_served(const char *pool)
+{
+    uint8_t uuid[16];
+    int fd;
+
+    if (control_find_pool(pool, uuid) != 0 || control_connect(uuid, &fd) != 0)
+        return false;
+    close(fd);
+    return true;
+}
+
+static int open_pool(const struct server_options *options, struct pool **ret_pool)
+{
+    static const struct timespec pause = { .tv_nsec = BUSY_PAUSE_NS };
+    char *message = NULL;
+    int error;
+
+    for (int tries = 0;; tries++) {
+        error = pool_open(options->pool, &options->pool_options, ret_pool, &message);
+        if (error != -EBUSY || tries == BUSY_TRIES || is_served(options->pool))
+            break;
+        free(message);
+        message = NULL;
+        nanosleep(&pause, NULL);
+    }
+    if (error)
+        log_error("%s", message ? message : strerror(-error));
+    free(message);
+    return error;
+}
+
+static int open_door(struct server *server)
+{
+    char *message = NULL;
+    int error = door_open(server->fs, &server->options.door, &server->door, &message);
+
+    if (error)
+        log_error("%s", message ? message : strerror(-error));
+    free(message);
+    return error;
+}
+
+int server_open(const struct server_options *options, struct server **ret_server)
+{
+    char *message = NULL;
+    int code = SERVER_EXIT_USAGE;
+    int error = door_check_mountpoint(options->door.mountpoint, &message);
+
+    if (error) {
+        log_error("%s", message ? message : strerror(-error));
+        free(message);
+        return SERVER_EXIT_MOUNT;
+    }
+    struct server *server = calloc(1, sizeof(*server));
+    if (!server) {
+        log_error("no memory");
+        return code;
+    }
+    server->options = *options;
+    server->begun = now();
+    pthread_mutex_init(&server->mutex, NULL);
+    pthread_cond_init(&server->changed, NULL);
+    error = pool_guard_install();
+    if (error) {
+        log_error("the handler for bad pages cannot be installed: %s", strerror(-error));
+        goto fail;
+    }
+    error = open_pool(options, &server->pool);
+    if (error) {
+        code = exit_code(error);
+        goto fail;
+    }
+    error = fs_open(server->pool, &options->fs_options, &server->fs, &server->recovered);
+    if (error) {
+        log_error("%s: %s: run fsck.daxfuse %s", options->pool,
+                  error == -EUCLEAN ? "damaged" : strerror(-error), options->pool);
+        code = SERVER_EXIT_DAMAGED;
+        goto fail;
+    }
+    code = SERVER_EXIT_MOUNT;
+    if (open_door(server) != 0)
+        goto fail;
+    error = control_open(server, &server->control);
+    if (error)
+        log_warn("no control socket (daxfuse-ctl will not find this server): %s", strerror(-error));
+    *ret_server = server;
+    return SERVER_EXIT_OK;
+
+fail:
+    server_close(server);
+    return code;
+}
+
+/* ---- serving -------------------------------------------------------------------------------------- */
+
+static char *mount_line(struct server *server)
+{
+    const struct pool *pool = server->pool;
+    const struct door *door = server->door;
+    char recovered[120] = "the pool was clean";
+    char *line;
+
+    if (server->recovered.entries || server->recovered.orphans || server->recovered.intents)
+        snprintf(recovered, sizeof(recovered),
+                 "recovered: %lu journal entries, %lu orphans, %lu operations",
+                 (unsigned long)server->recovered.entries, (unsigned long)server->recovered.orphans,
+                 (unsigned long)server->recovered.intents);
+    int length = asprintf(
+        &line,
+        "%s on %s%s: %s (%s), flush %s, durability %s; transport %s (%s); no passthrough "
+        "(files are extents of the pool); kernel FUSE 7.%u; %s%s",
+        pool->path, door_mountpoint(door), server->options.fs_options.read_only ? " read-only" : "",
+        pool->is_pmem ? "pmem" : "not pmem", pool->why, pool->flush,
+        pool->durability == POOL_DURABILITY_POWER ? "power" : "process", door_transport(door),
+        door_transport_reason(door), door_kernel_minor(door), recovered,
+        pool->used_spare ? "; the superblock was damaged, its spare serves" : "");
+    return length < 0 ? NULL : line;
+}
+
+static void *starter_main(void *arg)
+{
+    struct server *server = arg;
+
+    if (door_wait_ready(server->door) != 0)
+        return NULL; /* the loop has ended, and says why */
+    char *line = mount_line(server);
+    if (line)
+        log_info("%s", line);
+    atomic_store(&server->mount_line, line);
+    server->ready(server->ready_arg);
+    return NULL;
+}
+
+static void *stopper_main(void *arg)
+{
+    struct server *server = arg;
+
+    pthread_mutex_lock(&server->mutex);
+    while (!server->stop_wanted && !server->loop_ended)
+        pthread_cond_wait(&server->changed, &server->mutex);
+    bool stop = server->stop_wanted && !server->loop_ended;
+    pthread_mutex_unlock(&server->mutex);
+    if (stop)
+        door_stop(server->door);
+    return NULL;
+}
+
+int server_run(struct server *server, void (*ready)(void *arg), void *arg)
+{
+    pthread_t starter, stopper;
+
+    server->ready = ready;
+    server->ready_arg = arg;
+    if (pthread_create(&stopper, NULL, stopper_main, server) != 0) {
+        log_error("no thread can be made");
+        return SERVER_EXIT_MOUNT;
+    }
+    bool started = pthread_create(&starter, NULL, starter_main, server) == 0;
+    if (!started) {
+        log_error("no thread can be made");
+        server_stop(server);
+    }
+    int error = door_run(server->door);
+    pthread_mutex_lock(&server->mutex);
+    server->loop_ended = true;
+    pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->mutex);
+    pthread_join(stopper, NULL);
+    /* The starter may be in the mount: closing it lets it out. */
+    control_close(server->control);
+    server->control = NULL;
+    struct door *door = server->door;
+    door_detach(door);
+    if (started)
+        pthread_join(starter, NULL);
+    bool was_ready = atomic_load(&server->mount_line) != NULL;
+    return started && was_ready && !error ? SERVER_EXIT_OK : SERVER_EXIT_MOUNT;
+}
+
+void server_stop(struct server *server)
+{
+    pthread_mutex_lock(&server->mutex);
+    server->stop_wanted = true;
+    pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->mutex);
+}
+
+void server_close(struct server *server)
+{
+    if (!server)
+        return;
+    control_close(server->control);
+    door_close(server->door);
+    if (server->fs)
+        fs_close(server->fs);
+    if (server->pool)
+        pool_close(server->pool);
+    pthread_cond_destroy(&server->changed);
+    pthread_mutex_destroy(&server->mutex);
+    free(atomic_load(&server->mount_line));
+    free(server);
+}
+
+struct fs *server_fs(struct server *server)
+{
+    return server->fs;
+}
+
+struct door *server_door(struct server *server)
+{
+    return server->door;
+}
+
+const struct fs_recovered *server_recovered(const struct server *server)
+{
+    return &server->recovered;
+}
+
+const char *server_mount_line(const struct server *server)
+{
+    return atomic_load(&server->mount_line);
+}
+
+uint64_t server_uptime(const struct server *server)
+{
+    return now() - server->begun;
+}

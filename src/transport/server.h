@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A server: one pool, its filesystem, and the doors to it.
+ *
+ * Owns all of them. Called by the command (tools/daxfuse.c) from its main thread, and server_stop()
+ * by the control socket and the thread that waits for signals.
+ *
+ *   server_open   pool, replay, mount, control socket
+ *   server_run    serves until the mount is gone or somebody stops it
+ *   server_close  in the opposite order
+ */
+#ifndef DAXFUSE_TRANSPORT_SERVER_H
+#define DAXFUSE_TRANSPORT_SERVER_H
+
+#include "fs/fs.h"
+#include "media/pool.h"
+#include "transport/fuse/session.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct server;
+
+struct server_options {
+    const char *pool; /* absolute path; borrowed */
+    struct pool_options pool_options;
+    struct fs_options fs_options;
+    struct door_options door;
+};
+
+/* How a command ends (§9 of the manual): its exit codes. */
+enum server_exit {
+    SERVER_EXIT_OK = 0,
+    SERVER_EXIT_USAGE = 1,
+    SERVER_EXIT_DAMAGED = 2,
+    SERVER_EXIT_BUSY = 16,
+    SERVER_EXIT_MOUNT = 32,
+};
+
+/* An exit code; what was wrong has been logged. */
+int server_open(const struct server_options *options, struct server **ret_server);
+
+/* Calls ready(arg) in another thread when the mount has answered and the mount line is logged. An
+ * exit code. */
+int server_run(struct server *server, void (*ready)(void *arg), void *arg);
+
+/* Any thread, any number of times; server_run returns then. Does not wait for that. */
+void server_stop(struct server *server);
+
+void server_close(struct server *server);
+
+/* For the control socket. */
+struct fs *server_fs(struct server *server);
+struct door *server_door(struct server *server);
+const struct fs_recovered *server_recovered(const struct server *server);
+const char *server_mount_line(const struct server *server); /* NULL before it is ready */
+uint64_t server_uptime(const struct server *server);        /* nanoseconds */
+
+#endif
