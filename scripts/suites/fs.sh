@@ -16,6 +16,7 @@ suite_run() {
     with_uring N posix_pool posix -o suid,dev
     [ -z "$FULL" ] || with_uring N posix_pool pmem -o suid,dev,pmem=force
     posix_uring
+    handles_remount
     return 0
 }
 
@@ -75,6 +76,33 @@ posix_pool() {
     rm -f "$pool"
 }
 
+# File handles are good after a remount, a clean one and one after a kill.
+handles_remount() {
+    local pool=$WORK/handles.pool end
+    "$OUT/bin/mkfs.daxfuse" -s 64M "$pool" >&2 || { not_ok handles:mkfs; return; }
+    for end in umount kill; do
+        if ! pool_mount "$pool" "$MNT" >&2; then
+            not_ok "handles:mount-$end" "status $?"
+            return
+        fi
+        mkdir "$MNT/$end"
+        expect "handles:save-$end" "$BUILD/test/fs/posix_handles" save "$MNT/$end" "$WORK/handles"
+        if [ "$end" = kill ]; then
+            sync -f "$MNT"
+            # shellcheck disable=SC2046 # one number
+            kill -KILL $(pool_servers "$pool")
+            umount "$MNT"
+            pool_wait_ended "$pool"
+        else
+            expect "handles:$end" pool_umount "$pool" "$MNT"
+        fi
+        pool_mount "$pool" "$MNT" >&2
+        expect "handles:after-$end" "$BUILD/test/fs/posix_handles" check "$MNT/$end" "$WORK/handles"
+        expect "handles:umount-again-$end" pool_umount "$pool" "$MNT" || umount -l "$MNT"
+    done
+    rm -f "$pool"
+}
+
 # with_uring Y|N COMMAND...: in a subshell, so that the setting is put back however it ends.
 with_uring() (
     value=$1
@@ -92,6 +120,7 @@ with_uring() (
 posix_uring() {
     if [ -w "$URING" ]; then
         with_uring Y posix_pool uring -o suid,dev
+        [ -z "$FULL" ] || with_uring Y posix_pool uring-pmem -o suid,dev,pmem=force
     else
         skip uring:transport 'this kernel has no io_uring transport for FUSE'
     fi

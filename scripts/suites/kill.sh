@@ -185,6 +185,7 @@ ledger_round() {
     killed_at=$(date +%s%N)
     fs_kill "$pool" "$MNT" "$load" "$remover" || { not_ok ledger:hang "after kill $ROUND"; return 1; }
     echo "$killed_at" >"$ledger/killed"
+    [ ! -e "$ledger/differs" ] || { not_ok ledger:read "before kill $ROUND, see the log"; status=1; }
     after_kill "$pool" ledger || return 1
     [ "$ROUND" = 1 ] || ledger_check $((ROUND - 1)) || status=1
     ledger_check "$ROUND" || status=1

@@ -6,13 +6,14 @@
  *             attributes and each of its bytes after fsync of the file, a directory's names after
  *             fsync of the directory. This must hold on every pool (L4).
  *   returned  every operation that returned is there, and the one that was in flight is there whole
- *             or not at all. The bytes of an overwrite in flight may be mixed; but a size that has
- *             grown comes with its bytes. Holds wherever only the server dies.
+ *             or not at all. The bytes of an overwrite in flight may be mixed, and of a write only
+ *             the first requests that the kernel made of it may be done; but a size that has grown
+ *             comes with its bytes. Holds wherever only the server dies.
  *
  * usage: kill-check [-k NANOSECONDS] [-p] DIRECTORY LEDGER-DIRECTORY
  *   -k  when the server was killed (CLOCK_REALTIME): an error before that is a finding
  *   -p  the ledger is of kill-load -p: operations that the filesystem does not offer are no finding,
- *       nor is a write in flight of which only a first part was done
+ *       nor is a write in flight of which any first part was done
  * Prints "operations N", for each thread "inflight KIND", and the findings.
  * Exit: 0 kept, 1 something that had returned is lost, 2 something synced is lost or an operation
  * failed while the server lived, 3 could not run.
@@ -30,6 +31,7 @@
 #include <unistd.h>
 
 #define FINDING_LIMIT 12U
+#define PAGE_BYTES 4096U
 
 static uint64_t killed_at; /* nanoseconds, CLOCK_REALTIME; 0: never */
 static bool partial;       /* a stand-in: it may not offer all, and a write may be cut short */
@@ -68,6 +70,13 @@ __attribute__((format(printf, 2, 3))) static void finding(struct comparison *cmp
     cmp->findings++;
 }
 
+/* The kernel sends one write(2) in several requests where a page in its cache is not up to date:
+ * each is there whole or not at all, and they end at page borders. */
+static bool is_cut(uint64_t size, uint64_t before, uint64_t after)
+{
+    return size > before && size < after && (partial || size % PAGE_BYTES == 0);
+}
+
 /* Exactly the model's bytes, unless the operation in flight was on them. */
 static void compare_bytes(struct comparison *cmp, const struct object *file,
                           const struct disk_node *node, const char *path)
@@ -77,7 +86,7 @@ static void compare_bytes(struct comparison *cmp, const struct object *file,
     uint64_t before = mixed ? inflight->size_before : file->size;
 
     if (node->size != file->size && node->size != before &&
-        !(partial && mixed && node->size > before && node->size < file->size)) {
+        !(mixed && is_cut(node->size, before, file->size))) {
         finding(cmp, "%s: size %lu, not %lu", path, (unsigned long)node->size,
                 (unsigned long)file->size);
         return;
@@ -194,10 +203,11 @@ static int ledger_read(struct ledger *ledger, const char *path)
     return 0;
 }
 
-/* What a dead FUSE server gives. */
+/* What a dead FUSE server gives; ECANCELED: requests that its io_uring had not taken yet. */
 static bool is_server_gone(unsigned error)
 {
-    return error == ENOTCONN || error == ECONNABORTED || error == EIO || error == EINTR;
+    return error == ENOTCONN || error == ECONNABORTED || error == EIO || error == EINTR ||
+           error == ECANCELED;
 }
 
 /* Replays all that returned; the last operation, when it did not, becomes the one in flight. */
@@ -259,7 +269,8 @@ static int check_returned(struct comparison *cmp, struct synced *synced)
     if (r < 0)
         return r;
     synced_note(synced, op);
-    if (partial && inflight->file) /* of a write cut short: neither size */
+    /* Of a write cut short: neither size; compare_bytes looks at it. */
+    if (inflight->file && (partial || op->kind == OP_WRITE || op->kind == OP_APPEND))
         synced->objects[target - cmp->model->objects].size_ok = true;
     after = (struct comparison){ .model = cmp->model, .disk = cmp->disk, .inflight = inflight };
     compare_tree(&after, 0, &cmp->disk->nodes[0]);

@@ -8,6 +8,7 @@
 #                DAXFUSE_TEST_PASSTHROUGH_OPTIONS= (empty) turns the writeback cache on: then
 #                writes that returned, and were not synced, are lost, and ledger:returned fails
 #   folder       a folder bound to the mountpoint; nothing to kill but the workload
+# DAXFUSE_TEST_OPTIONS=OPTION[,OPTION...]: more options for our server (pmem=force, io_uring).
 # DAXFUSE_TEST_LOSE=COMMAND, with a stand-in: run after a kill in the folder, to lose something;
 # the suites must then fail.
 
@@ -28,7 +29,10 @@ fs_mount() {
     local pool=$1 mountpoint=$2 tries=400
     mkdir -p "$mountpoint"
     case $FS_KIND in
-    daxfuse) "$OUT/bin/daxfuse" -f "$pool" "$mountpoint" >&2 & ;;
+    daxfuse)
+        "$OUT/bin/daxfuse" -f ${DAXFUSE_TEST_OPTIONS:+-o "$DAXFUSE_TEST_OPTIONS"} \
+            "$pool" "$mountpoint" >&2 &
+        ;;
     passthrough)
         mkdir -p "$WORK/bound" && mount --bind "$pool" "$WORK/bound" || return 1
         "$DAXFUSE_TEST_PASSTHROUGH" --foreground --nopassthrough \

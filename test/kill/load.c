@@ -9,7 +9,8 @@
  *   -f  at the end fsync everything (with -n)
  * Thread N works in DIRECTORY/tN and writes LEDGER-DIRECTORY/tN.
  * LEDGER-DIRECTORY/ready appears when all have begun.
- * Exit: 0; 1 set-up failed; 3 a file read back differently while the server lived.
+ * LEDGER-DIRECTORY/differs appears when a file was read back differently while the server lived.
+ * Exit: 0; 1 set-up failed; 3 a file was read back differently.
  */
 #include "ledger.h"
 
@@ -391,6 +392,36 @@ static bool makes_inode(const struct op *op)
            op->kind == OP_TMPFILE_LINK;
 }
 
+/* A read that the server's death cuts short returns what came before it, so: up to the end, or the
+ * error. */
+static ssize_t read_whole(int fd, uint8_t *buf, size_t size)
+{
+    size_t length = 0;
+    ssize_t n = 1;
+
+    while (n > 0 && length < size) {
+        n = pread(fd, buf + length, size - length, (off_t)length);
+        if (n > 0)
+            length += (size_t)n;
+    }
+    return n < 0 ? -errno : (ssize_t)length;
+}
+
+static void report_difference(struct worker *worker, const struct op *op, const char *path,
+                              const struct object *file, size_t length)
+{
+    size_t at = 0;
+
+    while (at < length && at < file->size && worker->buf[at] == file->data[at])
+        at++;
+    fprintf(stderr,
+            "kill-load: t%u/%s reads differently after operation %u (%s): %zu bytes, not %llu, "
+            "the same up to %zu\n",
+            worker->number, path, op->sequence, op_name(op->kind), length,
+            (unsigned long long)file->size, at);
+    worker->wrong = true;
+}
+
 /* Reads the file of the last operation back; errors are left to the next operation. */
 static void verify_file(struct worker *worker, const struct op *op)
 {
@@ -406,12 +437,9 @@ static void verify_file(struct worker *worker, const struct op *op)
     fd = openat(worker->root, path, O_RDONLY);
     if (fd < 0)
         return;
-    n = pread(fd, worker->buf, FILE_LIMIT, 0);
-    if (n >= 0 && ((uint64_t)n != file->size || memcmp(worker->buf, file->data, (size_t)n))) {
-        fprintf(stderr, "kill-load: t%u/%s reads differently after operation %u (%s)\n",
-                worker->number, path, op->sequence, op_name(op->kind));
-        worker->wrong = true;
-    }
+    n = read_whole(fd, worker->buf, FILE_LIMIT);
+    if (n >= 0 && ((uint64_t)n != file->size || memcmp(worker->buf, file->data, (size_t)n)))
+        report_difference(worker, op, path, file, (size_t)n);
     close(fd);
 }
 
@@ -502,14 +530,27 @@ static int worker_open(struct worker *worker, const char *directory, const char 
     return model_init(&worker->model);
 }
 
+/* Makes an empty file that tells whoever started us something. */
+static int mark(const char *ledgers, const char *name)
+{
+    char path[4096];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s", ledgers, name);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return -errno;
+    close(fd);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static struct worker *workers[THREAD_LIMIT];
     unsigned threads = 4, limit = 0;
     bool partial = false, finish = false, wrong = false;
     uint64_t seed = 1;
-    char path[4096];
-    int opt, fd;
+    int opt;
 
     while ((opt = getopt(argc, argv, "t:n:s:pf")) != -1) {
         switch (opt) {
@@ -561,14 +602,13 @@ int main(int argc, char **argv)
         if (pthread_create(&workers[i]->thread, NULL, worker_run, workers[i]))
             return 1;
     }
-    snprintf(path, sizeof(path), "%s/ready", argv[optind + 1]);
-    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0)
+    if (mark(argv[optind + 1], "ready") < 0)
         return 1;
-    close(fd);
     for (unsigned i = 0; i < threads; i++) {
         pthread_join(workers[i]->thread, NULL);
         wrong |= workers[i]->wrong;
     }
+    if (wrong && mark(argv[optind + 1], "differs") < 0)
+        return 1;
     return wrong ? 3 : 0;
 }

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash disable=SC2034
+SUITE_WHAT='bad pools, mountpoints, sizes and names: the exit status, and what is said about it'
+SUITE_WHEN=always
+SUITE_PACKAGES=(util-linux)
+
+suite_run() {
+    build_test >&2 || { not_ok build; return 1; }
+    POOLSUPER=$BUILD/test/badinput/poolsuper
+    MNT=$WORK/mnt
+    mkdir -p "$MNT"
+    cd "$WORK" || return 1
+    expect mkfs "$OUT/bin/mkfs.daxfuse" -s 16M good || return 1
+    not_pools
+    future_pools
+    cut_pools
+    broken_superblocks
+    mkfs_sizes
+    mountpoints
+    second_server
+    names
+    with_host_full never
+    with_host_full force
+    cd / || return 1
+}
+
+# refused NAME STATUS 'PATTERN REMEDY...' COMMAND...: it ends with that status, and says something
+# in which each of the words of the third argument (extended regular expressions, separated by |||)
+# is found. Nothing is mounted afterwards.
+refused() {
+    local name=$1 wanted=$2 patterns=$3 status said pattern
+    shift 3
+    said=$(timeout 30 "$@" 2>&1 </dev/null)
+    status=$?
+    printf '%s: %s: %s\n' "$name" "$status" "$said" >&2
+    if mountpoint -q "$MNT" && [ -z "${MOUNTED:-}" ]; then
+        umount -l "$MNT"
+        not_ok "$name" 'it was mounted'
+        return
+    fi
+    if [ "$status" != "$wanted" ]; then
+        not_ok "$name" "status $status, expected $wanted: $said"
+        return
+    fi
+    while [ -n "$patterns" ]; do
+        pattern=${patterns%%|||*}
+        if ! grep -qE -- "$pattern" <<<"$said"; then
+            not_ok "$name" "does not say \"$pattern\": $said"
+            return
+        fi
+        [[ "$patterns" = *"|||"* ]] || break
+        patterns=${patterns#*|||}
+    done
+    ok "$name"
+}
+
+# refused_pool NAME STATUS PATTERNS POOL [OPTIONS...]: the server does not take it; the message names
+# the file by its whole path.
+refused_pool() {
+    local name=$1 status=$2 patterns=$3 pool=$4
+    shift 4
+    refused "$name" "$status" "$(realpath -m "$pool")|||$patterns" \
+        "$OUT/bin/daxfuse" "$@" "$pool" "$MNT"
+}
+
+# accepted NAME PATTERN POOL [OPTIONS...]: it is served all the same, and the start says why not.
+accepted() {
+    local name=$1 pattern=$2 pool=$3 said
+    shift 3
+    if ! said=$("$OUT/bin/daxfuse" "$@" "$pool" "$MNT" 2>&1); then
+        not_ok "$name" "is refused: $said"
+        return
+    fi
+    if ! grep -qE -- "$pattern" <<<"$said"; then
+        not_ok "$name" "does not say \"$pattern\": $said"
+    elif ! ls "$MNT" >/dev/null; then
+        not_ok "$name" 'cannot be listed'
+    else
+        ok "$name"
+    fi
+    pool_umount "$pool" "$MNT" || umount -l "$MNT"
+}
+
+not_pools() {
+    : >empty
+    refused_pool pool:empty 2 'is empty|||mkfs.daxfuse -s' empty
+    head -c 100 good >short
+    refused_pool pool:short 2 'too short.*100 bytes|||mkfs.daxfuse' short
+    truncate -s 4096 zeros-short
+    refused_pool pool:short-zeros 2 'too short|||mkfs.daxfuse' zeros-short
+    truncate -s 16M zeros
+    refused_pool pool:zeros 2 'not a daxfuse pool|||mkfs.daxfuse' zeros
+    head -c 16M /dev/urandom >random
+    refused_pool pool:random 2 'not a daxfuse pool|||mkfs.daxfuse' random
+    refused_pool pool:missing 1 'No such file|||mkfs.daxfuse' missing
+    refused_pool pool:folder 1 'Is a directory|||name the file' "$WORK"
+    refused_pool pool:device 2 'neither a file nor a block device|||name a pool' /dev/null
+    refused pool:none 1 'where to mount it' "$OUT/bin/daxfuse" good
+    refused pool:option 1 'unknown option: sideways' "$OUT/bin/daxfuse" -o sideways good "$MNT"
+    refused mkfs:other-data 1 'random|||other data|||--force' "$OUT/bin/mkfs.daxfuse" random
+    refused mkfs:a-pool 1 'good|||a daxfuse pool|||--force' "$OUT/bin/mkfs.daxfuse" good
+}
+
+future_pools() {
+    cp good future
+    "$POOLSUPER" future version 2
+    refused_pool future:version 2 'format version 2.*knows version 1|||newer daxfuse' future
+    refused future:fsck-version 8 'future|||version 2|||newer daxfuse' \
+        "$OUT/bin/fsck.daxfuse" -n future
+    "$POOLSUPER" future version 1
+    "$POOLSUPER" future incompat 0x8000
+    refused_pool future:incompat 2 'does not know.*0x8000|||newer daxfuse' future
+    "$POOLSUPER" future incompat 0
+    "$POOLSUPER" future ro_compat 0x4000
+    refused_pool future:ro-compat 2 'only read.*0x4000|||-o ro|||newer daxfuse' future
+    accepted future:ro-compat-read-only 'read-only' future -o ro
+    "$POOLSUPER" future ro_compat 0
+    "$POOLSUPER" future compat 0x2000
+    accepted future:compat 'the pool was clean' future
+    rm -f future
+}
+
+cut_pools() {
+    local length
+    for length in 15M 8M 1M 4096; do
+        cp good cut
+        truncate -s "$length" cut
+        refused_pool "cut:$length" 2 'cut short.*16777216|||copy|||fsck.daxfuse' cut
+    done
+    # What the message proposes makes it a pool again: nothing was in what was lost.
+    cp good cut
+    truncate -s 15M cut
+    truncate -s 16M cut
+    accepted cut:restored 'the pool was clean' cut
+    rm -f cut
+}
+
+broken_superblocks() {
+    cp good broken
+    dd if=/dev/urandom of=broken bs=4096 count=1 conv=notrunc status=none
+    accepted super:spare-serves-read-only 'the superblock was damaged, its spare serves' broken -o ro
+    expect super:read-only-changes-nothing bash -c '! cmp -s -n 4096 broken good'
+    accepted super:spare-serves 'the superblock was damaged, its spare serves' broken
+    accepted super:rewritten 'the pool was clean$' broken
+    expect super:fsck "$OUT/bin/fsck.daxfuse" -n broken
+    dd if=/dev/urandom of=broken bs=4096 seek=511 count=1 conv=notrunc status=none
+    accepted super:primary-serves 'the pool was clean' broken
+    printf 'x' | dd of=broken bs=1 seek=200 conv=notrunc status=none
+    printf 'x' | dd of=broken bs=1 seek=$((511 * 4096 + 200)) conv=notrunc status=none
+    refused_pool super:both 2 'both superblocks are damaged|||restore' broken
+    rm -f broken
+}
+
+mkfs_sizes() {
+    local size
+    for size in 0 1K 7M; do
+        refused "size:$size" 2 "^mkfs.daxfuse: $size: too small|||8M" \
+            "$OUT/bin/mkfs.daxfuse" -s "$size" sized
+    done
+    refused size:99999T 2 '^mkfs.daxfuse: 99999T: too large|||64T' \
+        "$OUT/bin/mkfs.daxfuse" -s 99999T sized
+    for size in -1 x 16Q 99999999999999999999999; do
+        refused "size:$size" 2 "^mkfs.daxfuse: $size: |||for example|64T" \
+            "$OUT/bin/mkfs.daxfuse" -s "$size" sized
+    done
+    expect size:nothing-made test ! -e sized
+    refused size:no-room 1 'sized|||left|||smaller pool' "$OUT/bin/mkfs.daxfuse" -s 60T sized
+    expect size:no-room-nothing-left test ! -e sized
+}
+
+mountpoints() {
+    refused mountpoint:missing 32 "$WORK/nowhere|||no such folder|||mkdir" \
+        "$OUT/bin/daxfuse" good "$WORK/nowhere"
+    refused mountpoint:file 32 "$WORK/zeros|||not a folder|||choose" \
+        "$OUT/bin/daxfuse" good "$WORK/zeros"
+    cp good other
+    expect mountpoint:first "$OUT/bin/daxfuse" good "$MNT"
+    MOUNTED=1 refused mountpoint:busy 32 "$MNT|||in use|||umount|||another folder" \
+        "$OUT/bin/daxfuse" other "$MNT"
+    # shellcheck disable=SC2046 # one number
+    kill -KILL $(pool_servers good)
+    pool_wait_ended good
+    MOUNTED=1 refused mountpoint:server-gone 32 "$MNT|||server.*gone|||umount" \
+        "$OUT/bin/daxfuse" other "$MNT"
+    umount "$MNT"
+    accepted mountpoint:after-it 'mnt: ' other
+    rm -f other
+}
+
+second_server() {
+    local server
+    mkdir -p second
+    expect second:first "$OUT/bin/daxfuse" good "$MNT"
+    server=$(pool_servers good)
+    MOUNTED=1
+    refused second:server 16 "$WORK/good|||in use|||$server|||daxfuse-ctl stop" \
+        "$OUT/bin/daxfuse" good "$WORK/second"
+    refused second:read-only 16 "$WORK/good|||in use|||$server" \
+        "$OUT/bin/daxfuse" -o ro good "$WORK/second"
+    ln good good-link
+    refused second:other-name 16 "good-link|||in use|||$server" \
+        "$OUT/bin/daxfuse" good-link "$WORK/second"
+    refused second:fsck 8 "good|||in use|||$server" "$OUT/bin/fsck.daxfuse" -n good
+    refused second:mkfs 1 "good|||in use|||$server" "$OUT/bin/mkfs.daxfuse" --force good
+    MOUNTED=
+    rm -f good-link
+    expect second:first-lives touch "$MNT/alive"
+    expect second:umount pool_umount good "$MNT" || umount -l "$MNT"
+}
+
+# Names of 255 bytes are names, longer ones are not; the server has not suffered.
+names() {
+    local longest too_long
+    longest=$(printf '%0255d' 7)
+    too_long=0$longest
+    expect names:mount "$OUT/bin/daxfuse" good "$MNT" || return
+    MOUNTED=1
+    expect names:255 touch "$MNT/$longest"
+    refused names:256-create 1 'too long' touch "$MNT/$too_long"
+    refused names:256-mkdir 1 'too long' mkdir "$MNT/$too_long"
+    refused names:256-symlink 1 'too long' ln -s x "$MNT/$too_long"
+    refused names:256-link 1 'too long' ln "$MNT/$longest" "$MNT/$too_long"
+    refused names:256-lookup 1 'too long' stat "$MNT/$too_long"
+    refused names:256-rename 1 'too long' mv -T "$MNT/$longest" "$MNT/$too_long"
+    refused names:256-remove 1 'too long' rm "$MNT/$too_long"
+    MOUNTED=
+    expect names:255-still-there test -f "$MNT/$longest"
+    expect names:umount pool_umount good "$MNT" || umount -l "$MNT"
+    expect names:fsck "$OUT/bin/fsck.daxfuse" -n good
+}
+
+# with_host_full PMEM: a sparse pool of 64 MiB where there is room for 24.
+with_host_full() {
+    local label=full-$1
+    mkdir -p host
+    mount -t tmpfs -o size=24M tmpfs host || { not_ok "$label:tmpfs"; return; }
+    host_full "$label" "$1"
+    mountpoint -q "$MNT" && umount -l "$MNT"
+    pool_wait_ended host/pool
+    umount host || umount -l host
+}
+
+host_full() {
+    local label=$1 pool=$WORK/host/pool sum server
+    "$OUT/bin/mkfs.daxfuse" --sparse -s 64M "$pool" >&2 || { not_ok "$label:mkfs"; return; }
+    "$OUT/bin/daxfuse" -f -o "pmem=$2" "$pool" "$MNT" 2>"$WORK/$label.log" &
+    server=$!
+    wait_mounted || { not_ok "$label:mount" "$(cat "$WORK/$label.log")"; return; }
+    head -c 1M /dev/urandom >"$MNT/kept"
+    sum=$(sha256sum <"$MNT/kept")
+    MOUNTED=1
+    refused "$label:write" 1 'No space left' dd if=/dev/zero of="$MNT/big" bs=1M count=60
+    refused "$label:fallocate" 1 'No space left' fallocate -l 30M "$MNT/more"
+    MOUNTED=
+    if grep -qE "pool: sparse, .*no room.*make room" "$WORK/$label.log"; then
+        ok "$label:said"
+    else
+        not_ok "$label:said" "the server's log does not tell why"
+    fi
+    expect "$label:reads" test "$sum" = "$(sha256sum <"$MNT/kept")"
+    expect "$label:overwrites" dd if=/dev/zero of="$MNT/big" bs=1M count=4 conv=notrunc status=none
+    expect "$label:removes" rm "$MNT/big"
+    sync -f "$MNT"
+    expect "$label:gives-back" fstrim "$MNT"
+    expect "$label:room-again" test "$(df --output=avail -k host | tail -n 1)" -gt 16384
+    expect "$label:writes-again" dd if=/dev/zero of="$MNT/again" bs=1M count=8 status=none
+    expect "$label:umount" pool_umount "$pool" "$MNT"
+    wait "$server"
+    expect "$label:status" test $? = 0
+    expect "$label:fsck" "$OUT/bin/fsck.daxfuse" -n "$pool"
+    "$OUT/bin/daxfuse" -o "pmem=$2" "$pool" "$MNT" >&2
+    expect "$label:kept" test "$sum" = "$(sha256sum <"$MNT/kept")"
+    expect "$label:umount-again" pool_umount "$pool" "$MNT"
+}
+
+wait_mounted() {
+    local tries=200
+    until mountpoint -q "$MNT" && stat "$MNT/." >/dev/null 2>&1; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || return 1
+        sleep 0.05
+    done
+}

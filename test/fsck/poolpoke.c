@@ -1,0 +1,655 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Damages one structure of a pool that poolfill has made, each case in its own way, with the checksum
+ * made right again wherever the damage is not the checksum itself.
+ *
+ *   poolpoke list               CASE SAFE EXPECTED[,…] EXCEPT[,…] of every case
+ *   poolpoke POOL CASE          does it
+ *   poolpoke POOL byte OFFSET   changes one byte
+ *   poolpoke POOL metadata      prints the metadata in use: OFFSET LENGTH WHAT a line
+ *
+ * The numbers of cases are those of the findings. EXPECTED: numbers that must be among the findings.
+ * SAFE: p where -p repairs all of it. EXCEPT: what may be lost (names of poolfill; - nothing).
+ */
+#include "image.h"
+
+#include "base/checksum.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The entry of a name, and the leaf it is in. */
+static struct dxf_dirent *entry_of(uint64_t dir, const char *name, struct dxf_dir_leaf **ret_leaf)
+{
+    for (uint64_t block = 512; block < image_blocks; block++) {
+        struct dxf_dir_leaf *leaf = image_block(block);
+        if (!image_has_header(block, DXF_MAGIC_DIR_LEAF, dir))
+            continue;
+        for (uint32_t at = 0; at < sizeof(leaf->entries);) {
+            struct dxf_dirent *entry = (void *)(leaf->entries + at);
+            if (entry->name_length == strlen(name) &&
+                memcmp(entry->name, name, entry->name_length) == 0) {
+                if (ret_leaf)
+                    *ret_leaf = leaf;
+                return entry;
+            }
+            at += le16_get(entry->length);
+        }
+    }
+    image_missing(name);
+}
+
+static uint64_t ino_of(const char *name)
+{
+    return le64_get(entry_of(DXF_INO_ROOT, name, NULL)->inode);
+}
+
+static struct dxf_inode *named(const char *name)
+{
+    return image_record(ino_of(name));
+}
+
+static void seal_named(const char *name)
+{
+    seal_inode(named(name), ino_of(name));
+}
+
+static struct dxf_extent *first_extent(const char *name)
+{
+    return &named(name)->extent[0];
+}
+
+static struct dxf_retire *slot(unsigned i)
+{
+    return (void *)((uint8_t *)image_block(DXF_JOURNAL_BLOCK) + i * DXF_RETIRE_STRIDE);
+}
+
+/* ---- the damage ------------------------------------------------------------------------------------ */
+
+static void flip(void *place)
+{
+    *(uint8_t *)place ^= 0x55;
+}
+
+static void super_primary(void)
+{
+    flip(&IMAGE_SUPER->uuid[3]);
+}
+static void super_spare(void)
+{
+    flip((uint8_t *)image_block(DXF_SPARE_BLOCK) + 50);
+}
+static void super_marked(void)
+{
+    IMAGE_SUPER->flags = le32_make(DXF_SUPER_NEEDS_FSCK);
+    IMAGE_SUPER->error_count = le32_make(3);
+    seal_super(IMAGE_SUPER);
+    memcpy(image_block(DXF_SPARE_BLOCK), IMAGE_SUPER, sizeof(*IMAGE_SUPER));
+}
+static void retire_both(void)
+{
+    flip(&slot(0)->retired);
+    flip(&slot(1)->generation);
+}
+/* An entry that would write to the superblock. */
+static void journal_entry(void)
+{
+    unsigned newer = le64_get(slot(1)->generation) > le64_get(slot(0)->generation);
+    uint8_t *place = (uint8_t *)image_block(le64_get(IMAGE_SUPER->log_start)) +
+                     (uint64_t)le32_get(slot(newer)->tail[0]) * DXF_LINE_SIZE;
+    struct {
+        struct dxf_log_entry header;
+        le64 head, content;
+    } entry = {
+        .header.magic = le32_make(DXF_LOG_MAGIC),
+        .header.bytes = le32_make(sizeof(entry)),
+        .header.sequence = le64_make(le64_get(slot(newer)->retired) + 1),
+        .head = le64_make(8ull << DXF_RECORD_LENGTH_SHIFT),
+    };
+    entry.header.csum =
+        le64_make(checksum64(&entry, sizeof(entry), le64_get(IMAGE_SUPER->log_seed)));
+    memcpy(place, &entry, sizeof(entry));
+}
+static void badblocks(void)
+{
+    flip((uint8_t *)image_block(DXF_BADBLOCK_BLOCK) + 9);
+}
+static void intent_line(void)
+{
+    flip((uint8_t *)image_block(DXF_INTENT_BLOCK) + 130);
+}
+
+static void anchor_csum(void)
+{
+    flip(&image_anchor()->generation);
+}
+/* The inodes of one block of the table, of files in many, are gone. */
+static void table_hole(void)
+{
+    struct dxf_inode *table = image_anchor();
+    uint64_t word0 = le64_get(table->extent[0].word0), word1 = le64_get(table->extent[0].word1);
+    uint64_t length = (word0 & DXF_EXTENT_LENGTH_MASK) + 1, hole = 60;
+
+    if (length < hole + 2 || table->count == DXF_INLINE_EXTENTS)
+        image_missing("long extent of the inode table");
+    memmove(&table->extent[2], &table->extent[1], (table->count - 1u) * sizeof(struct dxf_extent));
+    table->extent[0].word0 = le64_make(hole - 1);
+    table->extent[1].word0 =
+        le64_make((hole + 1) << DXF_EXTENT_LOGICAL_SHIFT | (length - hole - 2));
+    table->extent[1].word1 = le64_make(word1 + hole + 1);
+    table->count++;
+    table->blocks = le64_make(le64_get(table->blocks) - 1);
+    seal_inode(table, DXF_INO_TABLE);
+}
+static void table_size(void)
+{
+    image_anchor()->size = le64_make(le64_get(image_anchor()->size) + DXF_BLOCK_SIZE);
+    seal_inode(image_anchor(), DXF_INO_TABLE);
+}
+static void inode_line_csum(void)
+{
+    flip(&image_inode_line(600)->bits[2]);
+}
+static void set_inode_bit(uint64_t ino, bool on)
+{
+    le64 *word = &image_inode_line(ino)->bits[ino % DXF_LINE_BITS / 64];
+    uint64_t mask = 1ull << ino % DXF_LINE_BITS % 64;
+    *word = le64_make(on ? le64_get(*word) | mask : le64_get(*word) & ~mask);
+    seal_bitmap_line(image_inode_line(ino), ino / DXF_LINE_BITS);
+}
+static void inode_leaked(void)
+{
+    uint64_t ino = DXF_INO_FIRST;
+    while (le16_get(image_record(ino)->mode) != 0)
+        ino++;
+    set_inode_bit(ino, true);
+}
+static void inode_unmarked(void)
+{
+    set_inode_bit(ino_of("small"), false);
+}
+
+static void inode_csum(void)
+{
+    flip(&named("small")->uid);
+}
+static void inode_bad(void)
+{
+    named("small")->layout = 77;
+    seal_named("small");
+}
+static void dir_inode_bad(void)
+{
+    named("tree")->layout = 77;
+    seal_named("tree");
+}
+static void root_csum(void)
+{
+    flip(&image_record(DXF_INO_ROOT)->uid);
+}
+static void root_gone(void)
+{
+    memset(image_record(DXF_INO_ROOT), 0, sizeof(struct dxf_inode));
+}
+static void inode_blocks(void)
+{
+    named("spread")->blocks = le64_make(le64_get(named("spread")->blocks) + 5);
+    seal_named("spread");
+}
+static void dir_blocks(void)
+{
+    named("many")->blocks = le64_make(le64_get(named("many")->blocks) + 1);
+    seal_named("many");
+}
+static void inode_orphan(void)
+{
+    named("small")->orphan = le32_make(3);
+    seal_named("small");
+}
+static void links_file(void)
+{
+    named("link1")->links = le32_make(7);
+    seal_named("link1");
+}
+static void links_dir(void)
+{
+    image_record(DXF_INO_ROOT)->links = le32_make(9);
+    seal_inode(image_record(DXF_INO_ROOT), DXF_INO_ROOT);
+}
+static void inode_reserved(void)
+{
+    *image_record(5) = *named("fifo");
+    image_record(5)->mode = le16_make(S_IFREG | 0600);
+    seal_inode(image_record(5), 5);
+}
+
+static void extent_leaf(void)
+{
+    flip(&((struct dxf_node *)image_owned(DXF_MAGIC_EXTENT_NODE, ino_of("spread"), 0, 2))
+              ->extent[3]);
+}
+static void extent_root(void)
+{
+    flip(image_block(le64_get(named("spread")->tree.root)));
+}
+static void extent_loop(void)
+{
+    struct dxf_node *root = image_block(le64_get(named("spread")->tree.root));
+    root->index[2].child = root->index[1].child;
+    seal_block(&root->header);
+}
+static void extent_order(void)
+{
+    struct dxf_node *root = image_block(le64_get(named("spread")->tree.root));
+    struct dxf_node *leaf = image_block(le64_get(root->index[1].child));
+    leaf->extent[1].word0 = le64_make(1ull << 40);
+    for (unsigned i = 2; i < le16_get(leaf->header.count); i++)
+        leaf->extent[i].word0 = le64_make((uint64_t)(i + (1u << 20)) << DXF_EXTENT_LOGICAL_SHIFT);
+    seal_block(&leaf->header);
+}
+static void block_twice(void)
+{
+    first_extent("second")->word1 = first_extent("small")->word1;
+    seal_named("second");
+}
+static void block_twice_tree(void)
+{
+    /* Data of an earlier inode on a leaf of a later directory: the directory wins. */
+    struct dxf_dir_leaf *leaf = image_owned(DXF_MAGIC_DIR_LEAF, ino_of("many"), 0, 0);
+    first_extent("small")->word1 = leaf->header.self;
+    seal_named("small");
+}
+static void block_fixed(void)
+{
+    first_extent("small")->word1 = IMAGE_SUPER->log_start;
+    seal_named("small");
+}
+static void xattr_csum(void)
+{
+    flip((uint8_t *)image_block(le64_get(named("attrs")->xattr)) + 100);
+}
+static void xattr_loop(void)
+{
+    struct dxf_chain *chain = image_block(le64_get(named("attrs")->xattr));
+    chain = image_block(le64_get(chain->next));
+    chain->next = named("attrs")->xattr;
+    chain->header.used = le32_make(sizeof(chain->payload));
+    seal_block(&chain->header);
+}
+static void xattr_payload(void)
+{
+    struct dxf_chain *chain = image_block(le64_get(named("attrs")->xattr));
+    chain->payload[0] = 99;
+    seal_block(&chain->header);
+}
+static void symlink_chain(void)
+{
+    flip((uint8_t *)image_block(le64_get(named("long")->tree.root)) + 40);
+}
+static void symlink_nul(void)
+{
+    struct dxf_chain *chain = image_block(le64_get(named("long")->tree.root));
+    chain->payload[5] = 0;
+    seal_block(&chain->header);
+}
+
+static void dir_node(void)
+{
+    flip(&((struct dxf_node *)image_owned(DXF_MAGIC_DIR_NODE, ino_of("many"), 1, 0))->index[1]);
+}
+static void dir_leaf_header(void)
+{
+    flip(&((struct dxf_dir_leaf *)image_owned(DXF_MAGIC_DIR_LEAF, ino_of("many"), 0, 1))
+              ->header.used);
+}
+static void dir_leaf_gone(void)
+{
+    memset(image_owned(DXF_MAGIC_DIR_LEAF, ino_of("many"), 0, 1), 0x5a, DXF_BLOCK_SIZE);
+}
+static void dir_entry_csum(void)
+{
+    flip(entry_of(ino_of("many"), "0700", NULL)->name);
+}
+static void dir_entry_length(void)
+{
+    struct dxf_dirent *entry = entry_of(ino_of("many"), "0700", NULL);
+    entry->length = le16_make(13);
+    seal_dirent(entry, ino_of("many"));
+}
+static void reseal(uint64_t dir, struct dxf_dirent *entry)
+{
+    seal_dirent(entry, dir);
+}
+static void dir_hash(void)
+{
+    struct dxf_dirent *entry = entry_of(ino_of("many"), "0700", NULL);
+    entry->hash = le64_make(le64_get(entry->hash) ^ 1ull << 61);
+    reseal(ino_of("many"), entry);
+}
+static void dir_target(void)
+{
+    struct dxf_dirent *entry = entry_of(ino_of("many"), "0700", NULL);
+    entry->inode = le64_make(1u << 30);
+    reseal(ino_of("many"), entry);
+}
+static void dir_type(void)
+{
+    struct dxf_dirent *entry = entry_of(ino_of("many"), "0700", NULL);
+    entry->type = DT_SOCK;
+    reseal(ino_of("many"), entry);
+}
+static void dir_name_twice(void)
+{
+    struct dxf_dir_leaf *leaf, *other;
+    struct dxf_dirent *entry = entry_of(ino_of("many"), "0700", &leaf);
+    /* Any other entry of the leaf takes its name. */
+    for (unsigned i = 0; i < 1500; i++) {
+        char name[8];
+        snprintf(name, sizeof(name), "%04u", i);
+        struct dxf_dirent *second = entry_of(ino_of("many"), name, &other);
+        if (second == entry || other != leaf)
+            continue;
+        memcpy(second->name, "0700", 4);
+        second->hash = le64_make(le64_get(entry->hash) + 1);
+        reseal(ino_of("many"), second);
+        return;
+    }
+}
+static void dir_second_name(void)
+{
+    struct dxf_dirent *entry = entry_of(DXF_INO_ROOT, "empty", NULL);
+    entry->inode = entry_of(DXF_INO_ROOT, "many", NULL)->inode;
+    entry->type = DT_DIR;
+    reseal(DXF_INO_ROOT, entry);
+}
+static void dir_parent(void)
+{
+    named("many")->parent = le64_make(ino_of("tree"));
+    seal_named("many");
+}
+static void dir_counts(void)
+{
+    named("many")->entries = le64_make(3);
+    seal_named("many");
+}
+static void dir_size(void)
+{
+    named("many")->size = le64_make(le64_get(named("many")->size) + DXF_BLOCK_SIZE);
+    seal_named("many");
+}
+/* tree/a/b/c: c's only entry names a, and tree's leaf forgets it. */
+static void dir_loop(void)
+{
+    uint64_t tree = ino_of("tree");
+    struct dxf_dirent *a = entry_of(tree, "a", NULL);
+    uint64_t a_ino = le64_get(a->inode), b_ino = le64_get(entry_of(a_ino, "b", NULL)->inode);
+    struct dxf_dirent *c = entry_of(b_ino, "c", NULL);
+    struct dxf_dirent *deep = entry_of(le64_get(c->inode), "deep", NULL);
+    deep->inode = le64_make(a_ino);
+    deep->type = DT_DIR;
+    reseal(le64_get(c->inode), deep);
+    a->inode = le64_make(ino_of("small"));
+    a->type = DT_REG;
+    reseal(tree, a);
+}
+static void drop_entry(const char *name)
+{
+    struct dxf_dirent *entry = entry_of(DXF_INO_ROOT, name, NULL);
+    entry->name_length = entry->type = 0;
+    entry->hash = entry->inode = le64_make(0);
+    reseal(DXF_INO_ROOT, entry);
+}
+static void unreached_file(void)
+{
+    drop_entry("small");
+}
+static void unreached_dir(void)
+{
+    drop_entry("tree");
+}
+
+static struct dxf_orphan_line *orphan_line(void)
+{
+    struct dxf_inode *table = image_record(DXF_INO_ORPHANS);
+    if (table->layout != DXF_LAYOUT_INLINE)
+        image_missing("orphan table");
+    return image_block(le64_get(table->extent[0].word1) & DXF_EXTENT_PHYSICAL_MASK);
+}
+static void orphan_csum(void)
+{
+    flip(&orphan_line()->inode[2]);
+}
+static void orphan_table(void)
+{
+    image_record(DXF_INO_ORPHANS)->size = le64_make(64 * DXF_BLOCK_SIZE);
+    seal_inode(image_record(DXF_INO_ORPHANS), DXF_INO_ORPHANS);
+}
+static void orphan_inode(void)
+{
+    memset(image_record(DXF_INO_ORPHANS), 0, sizeof(struct dxf_inode));
+}
+static void orphan_place(void)
+{
+    orphan_line()->inode[6] = le64_make(ino_of("small"));
+    seal_orphan_line(orphan_line(), 0);
+}
+
+static void bitmap_csum(void)
+{
+    flip(&image_line(2000)->bits[1]);
+}
+static void set_bit(uint64_t block, bool on)
+{
+    le64 *word = &image_line(block)->bits[block % DXF_LINE_BITS / 64];
+    uint64_t mask = 1ull << block % DXF_LINE_BITS % 64;
+    *word = le64_make(on ? le64_get(*word) | mask : le64_get(*word) & ~mask);
+    seal_bitmap_line(image_line(block), block / DXF_LINE_BITS);
+}
+static void bitmap_leak(void)
+{
+    set_bit(image_blocks - 5, true);
+}
+static void bitmap_missing(void)
+{
+    set_bit(le64_get(first_extent("small")->word1) & DXF_EXTENT_PHYSICAL_MASK, false);
+}
+static void bitmap_fixed(void)
+{
+    set_bit(DXF_ANCHOR_BLOCK, false);
+}
+static void bitmap_past_end(void)
+{
+    image_line(image_blocks - 1)->bits[6] = le64_make(1ull << 63);
+    seal_bitmap_line(image_line(image_blocks - 1), (image_blocks - 1) / DXF_LINE_BITS);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+    const char *safe, *expected, *except;
+} cases[] = {
+    { "101-superblock", super_primary, "p", "101", "-" },
+    { "102-spare", super_spare, "p", "102", "-" },
+    { "104-marked", super_marked, "p", "104", "-" },
+    { "106-retire-slots", retire_both, "-", "106", "-" },
+    { "108-journal-entry", journal_entry, "-", "108", "-" },
+    { "110-bad-blocks", badblocks, "-", "110", "-" },
+    { "111-intent", intent_line, "-", "111", "-" },
+    { "201-anchor", anchor_csum, "-", "201", "-" },
+    { "202-table-hole", table_hole, "-", "202,505", "many" },
+    { "203-table-size", table_size, "p", "203", "-" },
+    { "204-inode-line", inode_line_csum, "p", "204", "-" },
+    { "205-number-leaked", inode_leaked, "p", "205", "-" },
+    { "206-number-unmarked", inode_unmarked, "p", "206", "-" },
+    { "301-inode-checksum", inode_csum, "-", "301", "-" },
+    { "301-root-checksum", root_csum, "-", "301", "-" },
+    { "302-inode", inode_bad, "-", "302", "small,short" },
+    { "302-directory", dir_inode_bad, "-", "302", "tree" },
+    { "303-root-gone", root_gone, "-", "303",
+      "small,empty,spread,second,many,tree,link1,short,long,attrs,fifo" },
+    { "304-blocks", inode_blocks, "p", "304", "-" },
+    { "304-blocks-directory", dir_blocks, "p", "304", "-" },
+    { "305-orphan-field", inode_orphan, "p", "305", "-" },
+    { "306-links-file", links_file, "p", "306", "-" },
+    { "306-links-directory", links_dir, "p", "306", "-" },
+    { "307-reserved-inode", inode_reserved, "-", "307", "-" },
+    { "401-extent-leaf", extent_leaf, "-", "401", "spread" },
+    { "401-extent-root", extent_root, "-", "401", "spread" },
+    { "401-extent-loop", extent_loop, "-", "401", "spread" },
+    { "402-extent-order", extent_order, "-", "402", "spread" },
+    { "403-block-twice", block_twice, "-", "403", "second" },
+    { "403-block-of-directory", block_twice_tree, "-", "403", "small" },
+    { "404-block-fixed", block_fixed, "-", "404", "small" },
+    { "405-xattr-checksum", xattr_csum, "-", "405", "attrs" },
+    { "405-xattr-loop", xattr_loop, "-", "405", "attrs" },
+    { "405-xattr-payload", xattr_payload, "-", "405", "attrs" },
+    { "406-symlink-checksum", symlink_chain, "-", "406", "long" },
+    { "406-symlink-nul", symlink_nul, "-", "406", "long" },
+    { "501-directory-node", dir_node, "-", "501", "many" },
+    { "502-leaf-header", dir_leaf_header, "-", "502", "-" },
+    { "502-leaf-gone", dir_leaf_gone, "-", "502,512", "many" },
+    { "503-entry-checksum", dir_entry_csum, "-", "503,512", "0700" },
+    { "503-entry-length", dir_entry_length, "-", "503,512", "many" },
+    { "504-hash", dir_hash, "-", "504", "-" },
+    { "505-target", dir_target, "-", "505,512", "0700" },
+    { "506-type", dir_type, "p", "506", "-" },
+    { "507-name-twice", dir_name_twice, "-", "507,512", "many" },
+    { "508-second-name", dir_second_name, "-", "508,512", "empty,many" },
+    { "509-parent", dir_parent, "p", "509", "-" },
+    { "510-entries", dir_counts, "p", "510", "-" },
+    { "510-size", dir_size, "p", "510", "-" },
+    { "511-loop", dir_loop, "-", "511,512", "tree,small" },
+    { "512-file", unreached_file, "-", "512", "small" },
+    { "512-directory", unreached_dir, "-", "512", "tree" },
+    { "601-orphan-line", orphan_csum, "-", "601", "-" },
+    { "602-orphan-table", orphan_table, "-", "602", "-" },
+    { "602-orphan-inode", orphan_inode, "-", "602", "-" },
+    { "603-orphan-place", orphan_place, "p", "603", "-" },
+    { "701-bitmap-line", bitmap_csum, "p", "701", "-" },
+    { "702-leak", bitmap_leak, "p", "702", "-" },
+    { "702-past-end", bitmap_past_end, "p", "702", "-" },
+    { "703-missing", bitmap_missing, "p", "703", "-" },
+    { "703-fixed-block", bitmap_fixed, "p", "703", "-" },
+};
+#define CASES (sizeof(cases) / sizeof(cases[0]))
+
+/* ---- metadata in use, for "one byte changed" --------------------------------------------------------- */
+
+static void range(uint64_t offset, uint64_t length, const char *what)
+{
+    printf("%" PRIu64 " %" PRIu64 " %s\n", offset, length, what);
+}
+
+static uint64_t offset_of(const void *place)
+{
+    return (uint64_t)((const uint8_t *)place - image_base);
+}
+
+/* An inode without its times, which are in no checksum. */
+static void inode_ranges(const struct dxf_inode *inode, const char *what)
+{
+    range(offset_of(inode), offsetof(struct dxf_inode, atime), what);
+    range(offset_of(&inode->parent), sizeof(*inode) - offsetof(struct dxf_inode, parent), what);
+}
+
+static void leaf_ranges(const struct dxf_dir_leaf *leaf)
+{
+    range(offset_of(leaf), sizeof(leaf->header), "leaf");
+    for (uint32_t at = 0; at < sizeof(leaf->entries);) {
+        const struct dxf_dirent *entry = (const void *)(leaf->entries + at);
+        range(offset_of(entry), sizeof(*entry) + entry->name_length, "entry");
+        at += le16_get(entry->length);
+    }
+}
+
+static void list_metadata(void)
+{
+    uint64_t lines = (image_blocks + DXF_LINE_BITS - 1) / DXF_LINE_BITS;
+
+    range(0, DXF_BLOCK_SIZE, "superblock");
+    range((uint64_t)DXF_SPARE_BLOCK * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, "spare");
+    range(offset_of(slot(0)), sizeof(struct dxf_retire), "retire");
+    range(offset_of(slot(1)), sizeof(struct dxf_retire), "retire");
+    range((uint64_t)DXF_INTENT_BLOCK * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, "intents");
+    range((uint64_t)DXF_BADBLOCK_BLOCK * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, "badblocks");
+    range(offset_of(image_line(0)), lines * DXF_LINE_SIZE, "bitmap");
+    inode_ranges(image_anchor(), "anchor");
+    for (uint64_t ino = 0; ino < 64; ino++)
+        if (ino != 0 && le16_get(image_record(ino)->mode) != 0)
+            inode_ranges(image_record(ino), "inode");
+    range(offset_of(image_inode_line(0)), DXF_LINE_SIZE * 4, "inodebitmap");
+    range(offset_of(orphan_line()), DXF_BLOCK_SIZE, "orphans");
+    for (uint64_t block = 512; block < image_blocks; block++) {
+        const struct dxf_block_header *header = image_block(block);
+        uint64_t owner = le64_get(header->owner);
+        if (owner >= 16 && owner != ino_of("long") && owner != ino_of("attrs") &&
+            owner != ino_of("many"))
+            continue;
+        if (image_has_header(block, DXF_MAGIC_EXTENT_NODE, owner) ||
+            image_has_header(block, DXF_MAGIC_DIR_NODE, owner))
+            range(block * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, "node");
+        else if (image_has_header(block, DXF_MAGIC_CHAIN, owner))
+            range(block * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, "chain");
+        else if (image_has_header(block, DXF_MAGIC_DIR_LEAF, owner))
+            leaf_ranges(image_block(block));
+    }
+}
+
+static void list(void)
+{
+    for (size_t i = 0; i < CASES; i++)
+        printf("%s %s %s %s\n", cases[i].name, cases[i].safe, cases[i].expected, cases[i].except);
+}
+
+int main(int argc, char **argv)
+{
+    struct stat st;
+    int fd;
+
+    if (argc == 2 && strcmp(argv[1], "list") == 0) {
+        list();
+        return 0;
+    }
+    if (argc < 3) {
+        fputs("usage: poolpoke list | POOL CASE | POOL byte OFFSET | POOL metadata\n", stderr);
+        return 2;
+    }
+    fd = open(argv[1], O_RDWR | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        perror(argv[1]);
+        return 1;
+    }
+    image_base = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (image_base == MAP_FAILED) {
+        perror(argv[1]);
+        return 1;
+    }
+    image_blocks = (uint64_t)st.st_size / DXF_BLOCK_SIZE;
+    if (strcmp(argv[2], "metadata") == 0) {
+        list_metadata();
+        return 0;
+    }
+    if (strcmp(argv[2], "byte") == 0 && argc == 4) {
+        uint64_t offset = strtoull(argv[3], NULL, 10);
+        if (offset < (uint64_t)st.st_size)
+            image_base[offset] ^= 0x41;
+        return 0;
+    }
+    for (size_t i = 0; i < CASES; i++) {
+        if (strcmp(argv[2], cases[i].name) == 0) {
+            cases[i].run();
+            return 0;
+        }
+    }
+    fprintf(stderr, "poolpoke: no case %s\n", argv[2]);
+    return 2;
+}
