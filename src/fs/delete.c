@@ -204,6 +204,7 @@ static void *reaper_main(void *arg)
         cache_forget_deleted(fs, inode);
         pthread_mutex_lock(&fs->reap_mutex);
         fs->reap_busy = false;
+        atomic_fetch_add(&fs->reaped, 1);
     }
     pthread_mutex_unlock(&fs->reap_mutex);
     return NULL;
@@ -231,6 +232,26 @@ void reaper_drain(struct fs *fs)
     while (fs->reap_running && (fs->reap_first || fs->reap_busy))
         pthread_cond_wait(&fs->reap_idle, &fs->reap_mutex);
     pthread_mutex_unlock(&fs->reap_mutex);
+}
+
+int reaper_relieve(struct fs *fs, const struct fs_request *rq, uint64_t *seen)
+{
+    const struct lock_wait *wait = request_wait(rq);
+    uint64_t reaped;
+    bool pending;
+
+    pthread_mutex_lock(&fs->reap_mutex);
+    pending = fs->reap_running && (fs->reap_first || fs->reap_busy);
+    reaped = atomic_load(&fs->reaped);
+    pthread_mutex_unlock(&fs->reap_mutex);
+    if (!pending && reaped == *seen)
+        return -ENOSPC;
+    if (pending && wait && wait->nowait)
+        return -EAGAIN;
+    *seen = reaped;
+    if (pending)
+        reaper_drain(fs);
+    return 0;
 }
 
 void reaper_stop(struct fs *fs)

@@ -19,6 +19,7 @@
 
 struct allocation {
     struct fs *fs;
+    const struct fs_request *rq;
     struct inode *inode;
     uint64_t offset, end; /* bytes */
 };
@@ -122,12 +123,17 @@ static int allocate_step(struct allocation *all, uint64_t *at, bool keep_size, b
 
 static int allocate(struct allocation *all, bool keep_size)
 {
-    uint64_t at = block_down(all->offset);
+    uint64_t at = block_down(all->offset), reaped = atomic_load(&all->fs->reaped);
     bool done = false;
     int r = 0;
 
-    while (r == 0 && !done)
+    /* Steps that were made already are not undone by -EAGAIN, and find nothing to do when the call is
+     * made again. */
+    while (r == 0 && !done) {
         r = allocate_step(all, &at, keep_size, &done);
+        if (r == -ENOSPC)
+            r = reaper_relieve(all->fs, all->rq, &reaped);
+    }
     return r;
 }
 
@@ -228,7 +234,7 @@ static int run_ranged(struct allocation *all, int mode)
 int fs_fallocate(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle, int mode,
                  uint64_t offset, uint64_t length)
 {
-    struct allocation all = { .fs = fs, .inode = handle->inode, .offset = offset };
+    struct allocation all = { .fs = fs, .rq = rq, .inode = handle->inode, .offset = offset };
     struct range_node node;
     uint64_t size;
     int r;

@@ -189,8 +189,8 @@ ssize_t fs_pread(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
 enum fs_write_flags {
     FS_WRITE_APPEND = 1 << 0, /* at the server's EOF, whatever offset says */
     FS_WRITE_KILL_SUIDGID = 1 << 1,
-    /* From a page cache: was stored, through a mapping, before it came here. An immutable file takes
-     * it, since it may have become so in between. */
+    /* From a page cache: was stored, through a mapping, before it came here. An immutable file
+     * takes it, since it may have become so in between. */
     FS_WRITE_BACK = 1 << 2,
 };
 /* Returns the bytes written, which may be fewer when space runs out in the middle. *ret_offset,

@@ -74,6 +74,7 @@ struct fs {
     pthread_cond_t reap_more, reap_idle;
     struct inode *reap_first;
     bool reap_busy, reap_stop, reap_running;
+    _Atomic uint64_t reaped; /* inodes so far */
 };
 
 /* ---- cache.c ---- */
@@ -103,6 +104,10 @@ void cache_forget_deleted(struct fs *fs, struct inode *inode);
 int reaper_start(struct fs *fs);
 /* Waits until nothing is left to delete. */
 void reaper_drain(struct fs *fs);
+/* After -ENOSPC: waits for what is being deleted. 0: space may have come, try again; *seen is
+ * fs->reaped as it was before that try, and moves. -ENOSPC: nothing was under way; -EAGAIN: the
+ * request must not wait. No map lock is held. */
+int reaper_relieve(struct fs *fs, const struct fs_request *rq, uint64_t *seen);
 void reaper_stop(struct fs *fs);
 /* Deletes now what is small, else hands it to the reaper; either way the entry is gone then. */
 void inode_reap(struct fs *fs, struct inode *inode);

@@ -132,7 +132,9 @@ int fs_read_begin(struct fs *fs, const struct fs_request *rq, struct fs_handle *
         length = DXF_FILE_SIZE_MAX - offset;
     read->offset = offset;
     start = offset & ~(uint64_t)(DXF_BLOCK_SIZE - 1);
-    end = (offset + length + DXF_BLOCK_SIZE) & ~(uint64_t)(DXF_BLOCK_SIZE - 1);
+    /* Its own blocks only, and never none. */
+    end =
+        (offset + (length > 0 ? length : 1) + DXF_BLOCK_SIZE - 1) & ~(uint64_t)(DXF_BLOCK_SIZE - 1);
     r = range_lock_acquire(&read->handle->inode->ranges, &read->range, start, end, RANGE_SHARED,
                            read->handle->inode->ino, request_wait(rq));
     if (r < 0)

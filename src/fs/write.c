@@ -415,6 +415,7 @@ ssize_t fs_write(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
                            .kill_suidgid = flags & FS_WRITE_KILL_SUIDGID,
                            .written_back = flags & FS_WRITE_BACK };
     size_t length = vector_length(vector, count);
+    uint64_t reaped = atomic_load(&fs->reaped);
     struct range_node node;
     uint64_t start;
     int r;
@@ -433,8 +434,13 @@ ssize_t fs_write(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
     if (write.end > DXF_FILE_SIZE_MAX)
         write.end = DXF_FILE_SIZE_MAX;
     r = write.at < write.end ? 0 : -EFBIG;
-    while (r == 0 && write.at < write.end)
+    while (r == 0 && write.at < write.end) {
         r = write_part(&write);
+        if (r == -ENOSPC && write.at == start) {
+            r = reaper_relieve(fs, rq, &reaped);
+            write.source = (struct source){ .vector = vector }; /* some may have been stored */
+        }
+    }
     range_lock_release(&write.inode->ranges, &node);
     if (write.at == start)
         return r;

@@ -17,7 +17,10 @@
  */
 #include "media/pool_private.h"
 
+#include "base/log.h"
+
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -34,6 +37,7 @@ struct pool_guard {
     _Atomic uint64_t *bad;  /* a bit for each page of the room */
     uint64_t bad_size;
     _Atomic uint64_t *bad_pages; /* the pool's count */
+    atomic_bool reported;
 };
 
 static struct pool_guard guards[GUARDS_MAX];
@@ -130,6 +134,7 @@ int pool_guard_add(struct pool *pool)
             break;
         }
         guard->bad_pages = &pool->bad_pages;
+        atomic_store(&guard->reported, false);
         atomic_store(&guard->room, room);
         atomic_store_explicit(&guard->base, (uintptr_t)pool->base, memory_order_release);
         pool->guard = guard;
@@ -153,9 +158,19 @@ void pool_guard_remove(struct pool *pool)
     pthread_mutex_unlock(&guards_mutex);
 }
 
+/* The first time that somebody meets one; the handler itself can not. */
+static void report(const struct pool *pool, struct pool_guard *guard, uint64_t offset)
+{
+    if (!atomic_exchange(&guard->reported, true))
+        log_error("%s: has bad pages, the first one met is at byte %" PRIu64 ": the medium is bad, "
+                  "or the file was cut short; what lies there gives I/O errors: unmount it, see to "
+                  "the medium, and run fsck.daxfuse",
+                  pool->path, offset);
+}
+
 bool pool_range_is_bad(const struct pool *pool, uint64_t offset, uint64_t length)
 {
-    const struct pool_guard *guard = pool->guard;
+    struct pool_guard *guard = pool->guard;
     uint64_t page, last;
 
     if (atomic_load_explicit(&pool->bad_pages, memory_order_acquire) == 0 || guard == NULL ||
@@ -166,10 +181,12 @@ bool pool_range_is_bad(const struct pool *pool, uint64_t offset, uint64_t length
     for (page = offset >> page_shift; page <= last; page++) {
         uint64_t word = atomic_load(&guard->bad[page / 64]);
 
-        if (word == 0)
+        if (word == 0) {
             page |= 63; /* nothing in this word: on to the next one */
-        else if (word & (1ull << (page % 64)))
+        } else if (word & (1ull << (page % 64))) {
+            report(pool, guard, page << page_shift);
             return true;
+        }
     }
     return false;
 }

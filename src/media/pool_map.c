@@ -232,7 +232,7 @@ static int reserve_pieces(struct pool *pool, uint64_t first, uint64_t end, uint6
     return 0;
 }
 
-/* Under the mutex. Whoever writes gets ENOSPC although the pool has room: says why, now and then. */
+/* Under the mutex. Who writes gets ENOSPC although the pool has room: says why, now and then. */
 static void warn_host_full(struct pool *pool, int error)
 {
     struct pool_host *host = pool->host;

@@ -67,8 +67,8 @@ int inode_view(struct meta *meta, const struct txn *txn, uint64_t ino,
                 return rc;
         }
     }
-    if (le16_get(inode->mode) == 0)
-        return -ESTALE;
+    if (le16_get(inode->mode) == 0) /* free, or zeros over a bad page */
+        return pool_range_is_bad(pool, offset, sizeof(*inode)) ? -EIO : -ESTALE;
     *ret_inode = inode;
     return 0;
 }

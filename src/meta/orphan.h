@@ -23,8 +23,8 @@ void orphan_close(struct meta *meta);
 int intent_open(struct meta *meta);
 void intent_close(struct meta *meta);
 
-/* Gives the table, whose inode is staged, its first block: on a host that is full, removing a file must
- * not need one. */
+/* Gives the table, whose inode is staged, its first block: on a host that is full, removing a file
+ * must not need one. */
 int orphan_format(struct meta *meta, struct txn *txn);
 
 /* Puts the inode into the table (does nothing when it is there: inode.orphan). The table grows

@@ -188,8 +188,8 @@ static void tail_store_is_not_kept(const void *argument)
             expected = growth->last;
             own = false;
         }
-        CHECK(bytes[i] == expected || (own && bytes[i] == 'X'), "byte %zu: expected %#x, got %#x", i,
-              (unsigned)expected, (unsigned char)bytes[i]);
+        CHECK(bytes[i] == expected || (own && bytes[i] == 'X'), "byte %zu: expected %#x, got %#x",
+              i, (unsigned)expected, (unsigned char)bytes[i]);
     }
 }
 

@@ -3,7 +3,7 @@
  * File handles across a remount.
  *
  *   posix_handles save DIRECTORY FILE     makes files in DIRECTORY; their handles go into FILE
- *   posix_handles check DIRECTORY FILE    after the remount, and with cold caches: opens each handle
+ *   posix_handles check DIRECTORY FILE    after the remount, with cold caches: opens each handle
  *
  * Three handles lead to what they were made of: a file deep down, one that was renamed after its
  * handle was made, a directory. One of a removed file, whose inode number was given to another one

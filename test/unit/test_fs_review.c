@@ -192,6 +192,27 @@ START_TEST(punch_inside_a_block_cuts_no_extent)
 }
 END_TEST
 
+/* Neighbouring blocks are read and written at the same time. */
+START_TEST(read_leaves_the_next_block_alone)
+{
+    struct lock_wait nowait = { .nowait = true };
+    struct fs_request now = { .in_group = true, .wait = &nowait };
+    struct fs_handle *handle;
+    struct fs_attr attr;
+    struct fs_read read;
+    char byte = 'y';
+
+    handle = file_create("file", &attr);
+    file_write(handle, 0, 4);
+    ck_assert_int_eq(fs_read_begin(fs, &rq, handle, BLOCK, BLOCK, &read), 0);
+    ck_assert_int_eq(fs_pwrite(fs, &now, handle, &byte, 1, BLOCK - 1), 1);
+    ck_assert_int_eq(fs_pwrite(fs, &now, handle, &byte, 1, 2 * BLOCK), 1);
+    ck_assert_int_eq(fs_pwrite(fs, &now, handle, &byte, 1, 2 * BLOCK - 1), -EAGAIN);
+    ck_assert_int_eq(fs_read_end(fs, &read), 0);
+    fs_release(fs, handle);
+}
+END_TEST
+
 /* A file that has lost its name and then shrinks in several transactions is still to be deleted. */
 START_TEST(unlinked_file_that_shrinks_stays_an_orphan)
 {
@@ -317,6 +338,34 @@ START_TEST(intent_of_a_damaged_file_is_dropped)
 }
 END_TEST
 
+/* What a deleted file held is there for who asks next, however long giving it back takes. */
+START_TEST(space_of_a_deleted_file_is_waited_for)
+{
+    struct fs_handle *handle, *rest;
+    struct fs_attr attr, other;
+    char byte = 'x';
+
+    rest = file_create("rest", &other);
+    for (unsigned round = 0; round < 8; round++) {
+        handle = file_create("file", &attr);
+        for (uint64_t i = 0; i < 2000; i++)
+            file_write(handle, 2 * i, 1);
+        ck_assert_uint_gt(file_extents(attr.ino), 1900);
+        pool_fill(rest);
+        fs_release(fs, handle);
+        ck_assert_int_eq(fs_unlink(fs, &rq, 1, fs_name("file")), 0);
+        fs_forget(fs, attr.ino, 1);
+        if (round % 2 == 0)
+            ck_assert_int_eq(fs_pwrite(fs, &rq, rest, &byte, 1, 1ull << 40), 1);
+        else
+            ck_assert_int_eq(fs_fallocate(fs, &rq, rest, 0, 1ull << 40, 100 * BLOCK), 0);
+        ck_assert_int_eq(
+            fs_setattr(fs, &rq, other.ino, &(struct fs_attr){ .size = 0 }, FS_SET_SIZE, &other), 0);
+    }
+    fs_release(fs, rest);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("fs_review");
@@ -328,10 +377,12 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, last_block_of_the_largest_file);
     tcase_add_test(tc, punch_inside_a_block_cuts_no_extent);
+    tcase_add_test(tc, read_leaves_the_next_block_alone);
     tcase_add_test(tc, unlinked_file_that_shrinks_stays_an_orphan);
     tcase_add_test(tc, zero_range_leaves_the_reserve);
     tcase_add_test(tc, failed_zero_range_leaves_no_intent);
     tcase_add_test(tc, intent_of_a_damaged_file_is_dropped);
+    tcase_add_test(tc, space_of_a_deleted_file_is_waited_for);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -308,18 +308,20 @@ void door_reply_create(struct door_request *dr, const struct fs_attr *attr,
     }
 }
 
-void door_reply_buffer(struct door_request *dr, const void *buffer, size_t size)
+int door_reply_buffer(struct door_request *dr, const void *buffer, size_t size)
 {
     answer_begin(dr, false);
-    fuse_reply_buf(dr->req, buffer, size);
+    int error = fuse_reply_buf(dr->req, buffer, size);
     answer_end(dr);
+    return error;
 }
 
-void door_reply_vector(struct door_request *dr, const struct iovec *vector, unsigned length)
+int door_reply_vector(struct door_request *dr, const struct iovec *vector, unsigned length)
 {
     answer_begin(dr, false);
-    fuse_reply_iov(dr->req, vector, (int)length);
+    int error = fuse_reply_iov(dr->req, vector, (int)length);
     answer_end(dr);
+    return error;
 }
 
 void door_reply_string(struct door_request *dr, const char *string)

@@ -126,9 +126,9 @@ struct door_request {
  * caller's stack before it is answered. */
 void door_dispatch(struct door_request *dr, fuse_req_t req, const struct door_op *op);
 
-/* The kernel shall ask again for the inode's attributes, ACLs included: something has changed that it
- * does not see by itself. Before the answer, so that the caller never finds the old ones; the inode is
- * one that the request holds, so the kernel does not wait for anything to find it. */
+/* The kernel shall ask again for the inode's attributes, ACLs included: something has changed that
+ * it does not see by itself. Before the answer, so that the caller never finds the old ones; the
+ * inode is one that the request holds, so the kernel does not wait for anything to find it. */
 void door_attributes_changed(const struct door_request *dr, uint64_t ino);
 
 /* Answers: each ends the request. Errors are positive, as libfuse has them. */
@@ -141,8 +141,9 @@ void door_reply_statx(struct door_request *dr, const struct fs_attr *attr);
 void door_reply_open(struct door_request *dr, struct fs_handle *handle);
 void door_reply_create(struct door_request *dr, const struct fs_attr *attr,
                        struct fs_handle *handle);
-void door_reply_buffer(struct door_request *dr, const void *buffer, size_t size);
-void door_reply_vector(struct door_request *dr, const struct iovec *vector, unsigned count);
+/* -EFAULT: the kernel could not read the bytes, and has answered with EIO. */
+int door_reply_buffer(struct door_request *dr, const void *buffer, size_t size);
+int door_reply_vector(struct door_request *dr, const struct iovec *vector, unsigned count);
 void door_reply_string(struct door_request *dr, const char *string);
 void door_reply_written(struct door_request *dr, size_t size);
 void door_reply_length(struct door_request *dr, size_t size); /* of an attribute's value */
