@@ -14,6 +14,8 @@ suite_run() {
     not_pools
     future_pools
     cut_pools
+    cut_while_served 1M data
+    cut_while_served 100K all
     broken_superblocks
     mkfs_sizes
     mountpoints
@@ -132,6 +134,37 @@ cut_pools() {
     truncate -s 15M cut
     truncate -s 16M cut
     accepted cut:restored 'the pool was clean' cut
+    rm -f cut
+}
+
+# cut_while_served SIZE data|all: the server lives, what was cut off gives errors and is reported.
+cut_while_served() {
+    local name=cut-served:$1 server
+    cp good cut
+    "$OUT/bin/daxfuse" -f cut "$MNT" 2>"$WORK/cut.log" &
+    server=$!
+    wait_mounted || { not_ok "$name" "$(cat "$WORK/cut.log")"; return; }
+    head -c 4M /dev/urandom >"$MNT/file"
+    sync -f "$MNT"
+    truncate -s "$1" cut
+    MOUNTED=1
+    refused "$name-read" 1 'Input/output error' \
+        dd if="$MNT/file" of=/dev/null bs=4096 skip=512 iflag=direct status=none
+    if [ "$2" = all ]; then
+        refused "$name-make" 1 'Input/output error' mkdir "$MNT/folder"
+    else
+        expect "$name-names" stat "$MNT/file"
+    fi
+    MOUNTED=
+    expect "$name-umount" pool_umount cut "$MNT" || umount -l "$MNT"
+    wait "$server"
+    expect "$name-status" test $? = 0
+    if grep -qE "/cut: has bad pages.*cut short.*fsck.daxfuse" "$WORK/cut.log"; then
+        ok "$name-said"
+    else
+        not_ok "$name-said" "the server's log does not tell why"
+    fi
+    refused_pool "$name-again" 2 'cut short|||copy' cut
     rm -f cut
 }
 
