@@ -118,6 +118,13 @@ int attr_read(struct fs *fs, struct inode *inode, struct fs_attr *ret_attr)
     return r;
 }
 
+int data_check(struct fs *fs, uint64_t ino, uint64_t block, uint64_t count)
+{
+    if (pool_blocks_are_data(fs->pool, block, count))
+        return 0;
+    return meta_damaged(fs->meta, "data block", block, ino, "it is in use as metadata");
+}
+
 void record_kill_suidgid(struct dxf_inode *record)
 {
     uint32_t mode = record_mode(record);

@@ -74,6 +74,10 @@ static int map_bytes(struct fs *fs, struct fs_read *read, const struct dxf_inode
         } else {
             uint64_t offset = ((extent.physical - extent.logical) << DXF_BLOCK_SHIFT) + at;
 
+            r = data_check(fs, read->handle->inode->ino, offset >> DXF_BLOCK_SHIFT,
+                           ((stop - 1) >> DXF_BLOCK_SHIFT) + 1 - block);
+            if (r < 0)
+                return r;
             if (pool_range_is_bad(fs->pool, offset, stop - at))
                 return -EIO;
             r = add_vector(read, pool_at(fs->pool, offset), stop - at);

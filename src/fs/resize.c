@@ -38,7 +38,12 @@ int resize_zero_bytes(struct fs *fs, const struct inode *inode, const struct dxf
             end = to;
         if (!extent.unwritten) {
             uint64_t offset = (extent.physical - extent.logical) << DXF_BLOCK_SHIFT;
+            uint64_t first = from >> DXF_BLOCK_SHIFT;
 
+            r = data_check(fs, inode->ino, extent.physical + (first - extent.logical),
+                           ((end - 1) >> DXF_BLOCK_SHIFT) + 1 - first);
+            if (r < 0)
+                return r;
             persist_set(fs->pool->persist, pool_at(fs->pool, offset + from), 0, end - from,
                         PERSIST_DATA);
             *ret_stored = true;

@@ -176,10 +176,19 @@ static int plan_part(struct write *write, struct txn *txn, const struct dxf_inod
 
 /* ---- store ------------------------------------------------------------------------------------- */
 
+/* All of them are looked at before the first store, and after the last lookup: what that has read
+ * counts as metadata, too. */
 static int store_part(struct write *write, const struct part *part)
 {
     struct fs *fs = write->fs;
 
+    for (unsigned i = 0; i < part->count; i++) {
+        const struct segment *segment = &part->segments[i];
+        int r = data_check(fs, write->inode->ino, segment->physical, segment->count);
+
+        if (r < 0)
+            return r;
+    }
     for (unsigned i = 0; i < part->count; i++) {
         const struct segment *segment = &part->segments[i];
         uint64_t start = segment->logical << DXF_BLOCK_SHIFT;

@@ -326,36 +326,101 @@ int pool_open_memory(void *base, uint64_t size, struct persist *persist, struct 
     return 0;
 }
 
-/* ---- verified blocks ---------------------------------------------------------------------------- */
+/* ---- what is known of a block ------------------------------------------------------------------- */
 
-/* Release and acquire: who sees the bit also sees the bytes that were checked. */
+/* The bits of one word that [*block, end) touches; *block moves behind them. */
+static uint64_t bits_step(uint64_t *block, uint64_t end)
+{
+    unsigned shift = *block % 64;
+    uint64_t count = end - *block < 64 - shift ? end - *block : 64 - shift;
+
+    *block += count;
+    return (count == 64 ? UINT64_MAX : (1ull << count) - 1) << shift;
+}
+
+/* Release and acquire: who sees a bit also sees the bytes that were checked. */
+static bool bits_any(const _Atomic uint64_t *bits, uint64_t block, uint64_t count)
+{
+    uint64_t end = block + count;
+
+    while (block < end) {
+        const _Atomic uint64_t *word = &bits[block / 64];
+
+        if (atomic_load_explicit(word, memory_order_acquire) & bits_step(&block, end))
+            return true;
+    }
+    return false;
+}
+
+static void bits_set(_Atomic uint64_t *bits, uint64_t block, uint64_t count)
+{
+    uint64_t end = block + count;
+
+    while (block < end) {
+        _Atomic uint64_t *word = &bits[block / 64];
+
+        atomic_fetch_or(word, bits_step(&block, end));
+    }
+}
+
+static void bits_clear(_Atomic uint64_t *bits, uint64_t block, uint64_t count)
+{
+    uint64_t end = block + count;
+
+    while (block < end) {
+        _Atomic uint64_t *word = &bits[block / 64];
+        uint64_t mask = bits_step(&block, end);
+
+        /* Most are clear already: do not make their pages real. */
+        if (atomic_load(word) & mask)
+            atomic_fetch_and(word, ~mask);
+    }
+}
+
+static bool blocks_have_bits(const struct pool *pool, uint64_t block, uint64_t count)
+{
+    uint64_t blocks = pool->host->room_size / DXF_BLOCK_SIZE;
+
+    return block <= blocks && count <= blocks - block;
+}
+
 bool pool_block_verified(const struct pool *pool, uint64_t block)
 {
-    return atomic_load_explicit(&pool->verified[block / 8], memory_order_acquire) &
-           (1u << (block % 8));
+    return atomic_load_explicit(&pool->verified[block / 64], memory_order_acquire) >> block % 64 &
+           1;
 }
 
 void pool_block_set_verified(struct pool *pool, uint64_t block)
 {
-    atomic_fetch_or_explicit(&pool->verified[block / 8], (uint8_t)(1u << (block % 8)),
-                             memory_order_release);
+    bits_set(pool->verified, block, 1);
 }
 
 void pool_block_clear_verified(struct pool *pool, uint64_t block, uint64_t count)
 {
-    uint64_t end = block + count;
+    assert(blocks_have_bits(pool, block, count));
+    bits_clear(pool->verified, block, count);
+}
 
-    assert(end <= pool->host->room_size / DXF_BLOCK_SIZE);
-    while (block < end) {
-        if (block % 8 == 0 && end - block >= 8) {
-            /* Most are clear already: do not make their pages real. */
-            if (atomic_load_explicit(&pool->verified[block / 8], memory_order_relaxed) != 0)
-                atomic_store_explicit(&pool->verified[block / 8], 0, memory_order_release);
-            block += 8;
-        } else {
-            atomic_fetch_and_explicit(&pool->verified[block / 8], (uint8_t) ~(1u << (block % 8)),
-                                      memory_order_release);
-            block++;
-        }
-    }
+bool pool_block_is_fixed(const struct pool *pool, uint64_t block)
+{
+    return atomic_load(&pool->fixed[block / 64]) >> block % 64 & 1;
+}
+
+void pool_blocks_set_fixed(struct pool *pool, uint64_t block, uint64_t count)
+{
+    assert(blocks_have_bits(pool, block, count));
+    bits_set(pool->fixed, block, count);
+    bits_clear(pool->verified, block, count);
+}
+
+void pool_blocks_clear_fixed(struct pool *pool, uint64_t block, uint64_t count)
+{
+    assert(blocks_have_bits(pool, block, count));
+    bits_clear(pool->fixed, block, count);
+}
+
+bool pool_blocks_are_data(const struct pool *pool, uint64_t block, uint64_t count)
+{
+    return block < pool->blocks && count <= pool->blocks - block &&
+           !bits_any(pool->verified, block, count) && !bits_any(pool->fixed, block, count);
 }

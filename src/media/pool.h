@@ -51,7 +51,8 @@ struct pool {
     bool used_spare;                 /* the primary superblock was damaged */
     _Atomic bool failed;             /* a flush failed or damage was met: no more changes */
     _Atomic uint64_t bad_pages;      /* met since open */
-    _Atomic uint8_t *verified;       /* a bit a block: its metadata was validated since open */
+    _Atomic uint64_t *verified;      /* a bit a block: its metadata was validated since open */
+    _Atomic uint64_t *fixed;         /* a bit a block: see pool_blocks_set_fixed */
     struct pool_guard *guard;        /* of media/guard.c */
     struct pool_host *host;          /* of media/pool_map.c */
 };
@@ -133,10 +134,25 @@ int pool_guard_install(void);
 /* Whether a page of the range was met as bad; one load when none ever was. */
 bool pool_range_is_bad(const struct pool *pool, uint64_t offset, uint64_t length);
 
-/* The verified bits: set by media/validate.h after a whole check, cleared when a block is freed
+/* The verified bits: set after a whole check by media/validate.h, cleared when a block is freed
  * or is about to be used for something new. */
 bool pool_block_verified(const struct pool *pool, uint64_t block);
 void pool_block_set_verified(struct pool *pool, uint64_t block);
 void pool_block_clear_verified(struct pool *pool, uint64_t block, uint64_t count);
+
+/*
+ * The fixed bits: blocks that are neither data nor of a tree, a chain or a directory, for as long as
+ * the bit stands: superblocks, journal, anchor, intents, bad blocks, allocation bitmap (set by space),
+ * inode table and orphan table (set by meta). What is in them was checked once and is trusted without
+ * a verified bit. Setting clears the verified bits.
+ */
+bool pool_block_is_fixed(const struct pool *pool, uint64_t block);
+void pool_blocks_set_fixed(struct pool *pool, uint64_t block, uint64_t count);
+void pool_blocks_clear_fixed(struct pool *pool, uint64_t block, uint64_t count);
+
+/* Whether a file's bytes may lie there: inside the pool, and none of the blocks is fixed or verified.
+ * A damaged extent or bitmap can say so of a block that is trusted as metadata; so this is asked before
+ * each store to a file's blocks, each read, and each taking or giving back. Two loads for 64 blocks. */
+bool pool_blocks_are_data(const struct pool *pool, uint64_t block, uint64_t count);
 
 #endif

@@ -162,8 +162,9 @@ int pool_host_init(struct pool *pool)
 
     if (host->room == NULL)
         host->room_size = pool->size;
-    pool->verified = pool_map_bitmap(host->room_size / DXF_BLOCK_SIZE, &host->verified_size);
-    if (pool->verified == NULL)
+    pool->verified = pool_map_bitmap(host->room_size / DXF_BLOCK_SIZE, &host->bits_size);
+    pool->fixed = pool_map_bitmap(host->room_size / DXF_BLOCK_SIZE, &host->bits_size);
+    if (pool->verified == NULL || pool->fixed == NULL)
         return -ENOMEM;
     host->reserved = calloc(1, reserved_bytes(host));
     if (host->reserved == NULL)
@@ -174,8 +175,10 @@ int pool_host_init(struct pool *pool)
 void pool_host_destroy(struct pool *pool)
 {
     if (pool->verified != NULL)
-        munmap((void *)pool->verified, pool->host->verified_size);
-    pool->verified = NULL;
+        munmap((void *)pool->verified, pool->host->bits_size);
+    if (pool->fixed != NULL)
+        munmap((void *)pool->fixed, pool->host->bits_size);
+    pool->verified = pool->fixed = NULL;
     free((void *)pool->host->reserved);
     pool->host->reserved = NULL;
 }

@@ -43,6 +43,22 @@ static uint32_t entry_needs(const struct dxf_dirent *entry)
     return entry->name_length == 0 ? 0 : dirent_size(entry->name_length);
 }
 
+/* The offset behind an entry. The lengths were checked when the leaf was; but a loop over them shall
+ * end, inside the leaf, whatever they are. As a branch, which is foreseen: the next entry is waited for. */
+static uint32_t entry_next(const struct dxf_dirent *entry, uint32_t at)
+{
+    uint32_t length = le16_get(entry->length), next = at + length;
+
+    if (__builtin_expect(next > DIR_LEAF_BYTES - HEADER || length < HEADER || length % 8 != 0, 0))
+        return DIR_LEAF_BYTES;
+    return next;
+}
+
+static bool name_fits(const struct dxf_dirent *entry, uint32_t at)
+{
+    return at + HEADER + entry->name_length <= DIR_LEAF_BYTES;
+}
+
 void leaf_clear(struct dxf_dir_leaf *leaf, uint64_t owner)
 {
     write_free(leaf, owner, 0, DIR_LEAF_BYTES);
@@ -62,10 +78,11 @@ uint32_t leaf_find(const struct dxf_dir_leaf *leaf, uint64_t hash, struct dir_na
     const struct dxf_dirent *entry;
 
     leaf_prefetch(leaf);
-    for (uint32_t at = 0; at < DIR_LEAF_BYTES; at += le16_get(entry->length)) {
+    for (uint32_t at = 0; at < DIR_LEAF_BYTES; at = entry_next(entry, at)) {
         entry = leaf_entry(leaf, at);
         /* Free space has the hash 0, which is in nobody's range. */
-        if (le64_get(entry->hash) - hash < DXF_HASH_PROBES && has_name(entry, name))
+        if (le64_get(entry->hash) - hash < DXF_HASH_PROBES && name_fits(entry, at) &&
+            has_name(entry, name))
             return at;
     }
     return DIR_NONE;
@@ -83,11 +100,11 @@ void leaf_survey(const struct dxf_dir_leaf *leaf, uint64_t hash, struct dir_name
         uint64_t distance;
 
         entry = leaf_entry(leaf, at);
-        length = le16_get(entry->length);
+        length = entry_next(entry, at) - at;
         distance = le64_get(entry->hash) - hash;
         if (distance < DXF_HASH_PROBES) {
             survey.taken |= 1u << distance;
-            if (has_name(entry, name)) {
+            if (name_fits(entry, at) && has_name(entry, name)) {
                 survey.match = at;
                 break;
             }
@@ -104,7 +121,7 @@ void leaf_insert(struct dxf_dir_leaf *leaf, uint64_t owner, uint32_t offset, uin
 {
     struct dxf_dirent *entry = entry_at(leaf, offset);
     uint32_t size = dirent_size(name.length);
-    uint32_t length = le16_get(entry->length);
+    uint32_t length = entry_next(entry, offset) - offset;
 
     assert(entry->name_length == 0 && length >= size);
     if (length - size >= HEADER) {
@@ -133,15 +150,15 @@ void leaf_replace(struct dxf_dir_leaf *leaf, uint64_t owner, uint32_t offset, ui
 bool leaf_remove(struct dxf_dir_leaf *leaf, uint64_t owner, uint32_t offset)
 {
     uint32_t start = offset;
-    uint32_t end = offset + le16_get(entry_at(leaf, offset)->length);
+    uint32_t end = entry_next(entry_at(leaf, offset), offset);
     uint32_t before = DIR_NONE;
 
-    for (uint32_t at = 0; at < offset; at += le16_get(entry_at(leaf, at)->length))
+    for (uint32_t at = 0; at < offset; at = entry_next(entry_at(leaf, at), at))
         before = at;
     if (before != DIR_NONE && entry_at(leaf, before)->name_length == 0)
         start = before;
     if (end < DIR_LEAF_BYTES && entry_at(leaf, end)->name_length == 0)
-        end += le16_get(entry_at(leaf, end)->length);
+        end = entry_next(entry_at(leaf, end), end);
     write_free(leaf, owner, start, end - start);
     return start == 0 && end == DIR_LEAF_BYTES;
 }
@@ -154,7 +171,9 @@ void leaf_compact(struct dxf_dir_leaf *leaf, uint64_t owner, uint64_t end)
         struct dxf_dirent *entry = entry_at(leaf, at);
         uint32_t size = entry_needs(entry);
 
-        length = le16_get(entry->length);
+        length = entry_next(entry, at) - at;
+        if (size > length)
+            size = 0;
         if (size == 0 || le64_get(entry->hash) >= end)
             continue;
         if (length != size) {
@@ -182,14 +201,14 @@ void leaf_copy(struct dxf_dir_leaf *to, const struct dxf_dir_leaf *from, uint64_
     const struct dxf_dirent *entry;
     uint32_t end = 0;
 
-    for (uint32_t at = 0; at < DIR_LEAF_BYTES; at += le16_get(entry->length)) {
+    for (uint32_t at = 0; at < DIR_LEAF_BYTES; at = entry_next(entry, at)) {
         entry = leaf_entry(from, at);
-        if (entry->name_length == 0 || le64_get(entry->hash) < first)
+        if (entry->name_length == 0 || le64_get(entry->hash) < first || !name_fits(entry, at))
             continue;
         leaf_insert(to, owner, end, le64_get(entry->hash),
                     (struct dir_name){ entry->name, entry->name_length }, le64_get(entry->inode),
                     entry->type);
-        end += le16_get(leaf_entry(to, end)->length);
+        end = entry_next(leaf_entry(to, end), end);
     }
 }
 
@@ -218,12 +237,13 @@ unsigned leaf_sort(const struct dxf_dir_leaf *leaf, uint64_t low, uint64_t high,
     const struct dxf_dirent *entry;
     unsigned count = 0;
 
-    for (uint32_t at = 0; at < DIR_LEAF_BYTES; at += le16_get(entry->length)) {
+    for (uint32_t at = 0; at < DIR_LEAF_BYTES && count < DIR_LEAF_ENTRIES;
+         at = entry_next(entry, at)) {
         uint64_t hash;
 
         entry = leaf_entry(leaf, at);
         hash = le64_get(entry->hash);
-        if (entry->name_length != 0 && hash >= low && hash < high)
+        if (entry->name_length != 0 && hash >= low && hash < high && name_fits(entry, at))
             places[count++] = (struct leaf_place){ hash, at };
     }
     places_sort(places, count);

@@ -112,7 +112,8 @@ static int place_open_leaf(const struct extent_map *map, struct extent_place *pl
     const struct dxf_node *leaf = place->path.leaf;
     place->array = leaf->extent;
     place->count = le16_get(leaf->header.count);
-    if (place->count == 0 || raw_logical(&place->array[0]) < place->path.low ||
+    if (place->count == 0 || place->count > DXF_NODE_ENTRIES ||
+        raw_logical(&place->array[0]) < place->path.low ||
         raw_end(&place->array[place->count - 1]) > place->path.high)
         return meta_damaged(map->tree.meta, "extent leaf", place->path.node[0], map->tree.owner,
                             "extents do not fit the node above");

@@ -112,8 +112,9 @@ static uint32_t map_count(struct meta_orphans *orphans)
     return count;
 }
 
-static int map_append(struct meta_orphans *orphans, uint64_t offset)
+static int map_append(struct meta *meta, uint64_t block)
 {
+    struct meta_orphans *orphans = meta->orphans;
     int error = 0;
 
     lock_acquire(&orphans->map_lock);
@@ -128,8 +129,10 @@ static int map_append(struct meta_orphans *orphans, uint64_t offset)
             orphans->map_room = room;
         }
     }
-    if (error == 0)
-        orphans->map[orphans->map_count++] = offset;
+    if (error == 0) {
+        orphans->map[orphans->map_count++] = block << DXF_BLOCK_SHIFT;
+        pool_blocks_set_fixed(meta->pool, block, 1);
+    }
     lock_release(&orphans->map_lock);
     return error;
 }
@@ -152,6 +155,7 @@ static int map_update(struct meta *meta)
                             "it is too long");
     for (uint64_t block = map_count(orphans); block < blocks; block++) {
         struct extent extent;
+        uint64_t physical;
 
         error = extent_lookup(meta, NULL, DXF_INO_ORPHANS, inode, block, &extent);
         if (error)
@@ -159,7 +163,11 @@ static int map_update(struct meta *meta)
         if (extent.physical == 0)
             return meta_damaged(meta, "block", block, DXF_INO_ORPHANS,
                                 "the orphan table has a hole");
-        error = map_append(orphans, (extent.physical + block - extent.logical) << DXF_BLOCK_SHIFT);
+        physical = extent.physical + (block - extent.logical);
+        if (!pool_blocks_are_data(meta->pool, physical, 1))
+            return meta_damaged(meta, "block", block, DXF_INO_ORPHANS,
+                                "the orphan table lies on other metadata");
+        error = map_append(meta, physical);
         if (error)
             return error;
     }
@@ -570,6 +578,8 @@ void orphan_close(struct meta *meta)
         return;
     for (uint32_t i = 0; i < STRIPES; i++)
         free(orphans->stripes[i].used);
+    for (uint32_t i = 0; i < orphans->map_count; i++)
+        pool_blocks_clear_fixed(meta->pool, orphans->map[i] >> DXF_BLOCK_SHIFT, 1);
     free(orphans->map);
     free(orphans);
     meta->orphans = NULL;

@@ -56,6 +56,11 @@ void table_close(struct meta *meta)
     if (table == NULL)
         return;
     struct table_groups *groups = atomic_load(&table->groups);
+    for (uint64_t i = 0; i < table->blocks; i++) {
+        const struct table_group *group = groups->group[i / DXF_TABLE_GROUP_BLOCKS];
+
+        pool_blocks_clear_fixed(meta->pool, group->block[i % DXF_TABLE_GROUP_BLOCKS], 1);
+    }
     for (uint64_t i = 0; i < table->group_count; i++)
         free(groups->group[i]);
     while (groups != NULL) {
@@ -105,6 +110,13 @@ static int table_map(struct meta_table *table, uint64_t logical, uint64_t physic
     return 0;
 }
 
+/* What was mapped is the table's from now on. */
+static void table_add_blocks(struct meta *meta, uint64_t physical, uint64_t length)
+{
+    pool_blocks_set_fixed(meta->pool, physical, length);
+    meta->table->blocks += length;
+}
+
 static int map_extent(void *arg, const struct extent *extent)
 {
     struct meta *meta = arg;
@@ -113,9 +125,12 @@ static int map_extent(void *arg, const struct extent *extent)
         extent->length > meta->pool->blocks - table->blocks)
         return meta_damaged(meta, "block", extent->logical, DXF_INO_TABLE,
                             "the inode table has a hole or is larger than the pool");
+    if (!pool_blocks_are_data(meta->pool, extent->physical, extent->length))
+        return meta_damaged(meta, "block", extent->logical, DXF_INO_TABLE,
+                            "the inode table lies on other metadata");
     int rc = table_map(table, extent->logical, extent->physical, extent->length);
     if (rc == 0)
-        table->blocks += extent->length;
+        table_add_blocks(meta, extent->physical, extent->length);
     return rc;
 }
 
@@ -233,7 +248,7 @@ int table_grow(struct meta *meta, uint64_t seen)
         }
         rc = txn_commit(&txn, NULL);
         if (rc == 0) {
-            table->blocks += extent.count;
+            table_add_blocks(meta, extent.start, extent.count);
             atomic_store_explicit(&table->capacity, blocks_capacity(table->blocks),
                                   memory_order_release);
         }

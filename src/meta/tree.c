@@ -83,7 +83,8 @@ static int tree_node(const struct tree *tree, uint64_t block, unsigned level, ui
         return rc;
     const struct dxf_node *node = bytes;
     unsigned count = node_count(node);
-    if (count == 0 || node_key(node, 0) != low || node_key(node, count - 1) >= high)
+    if (count == 0 || count > DXF_NODE_ENTRIES || node_key(node, 0) != low ||
+        node_key(node, count - 1) >= high)
         return tree_damaged(tree, level, block, "keys do not fit the node above");
     *ret_node = node;
     return 0;

@@ -116,6 +116,8 @@ static void map_adopt(const struct growth *growth, struct space_map *map)
     if (bitmap_moves(growth)) {
         map_take(map, growth->to.start, growth->to.count);
         map_give(map, growth->from.start, growth->from.count);
+        pool_blocks_set_fixed(space->pool, growth->to.start, growth->to.count);
+        pool_blocks_clear_fixed(space->pool, growth->from.start, growth->from.count);
     }
     map_close(&space->map);
     space->map = *map;

@@ -28,6 +28,7 @@ struct space_pending {
     struct space_pending *next;
 };
 
+/* In this order: who is given a block must not find it marked as metadata. */
 static void blocks_free(struct space *space, uint64_t start, uint64_t count)
 {
     pool_block_clear_verified(space->pool, start, count);
@@ -156,19 +157,23 @@ static int taken_cut(struct txn *txn, unsigned index, uint64_t start, uint64_t c
 int space_free(struct txn *txn, uint64_t start, uint64_t count, unsigned flags)
 {
     struct space *space = txn->space;
-    const struct dxf_super *super = &space->pool->super;
+    struct pool *pool = space->pool;
+    bool metadata = flags & SPACE_METADATA;
     if (count == 0)
         return 0;
     if (start >= space->map.blocks || count > space->map.blocks - start ||
-        space_is_fixed(super, start, count))
+        space_is_fixed(&pool->super, start, count))
         return extent_damaged(txn, "freeing blocks that no file can own");
+    /* Metadata is given back block by block, its tables never. */
+    if (metadata ? pool_block_is_fixed(pool, start) : !pool_blocks_are_data(pool, start, count))
+        return extent_damaged(txn, "freeing blocks that are in use as metadata");
     lock_acquire(&space->lock);
     bool busy = map_run(&space->map, start, count, false) == count;
     lock_release(&space->lock);
     if (!busy)
         return extent_damaged(txn, "freeing blocks that are free");
 
-    struct txn_extents *given = flags & SPACE_METADATA ? &txn->given_meta : &txn->given_data;
+    struct txn_extents *given = metadata ? &txn->given_meta : &txn->given_data;
     while (count > 0) {
         uint64_t part = count;
         unsigned i;

@@ -105,6 +105,7 @@ static int map_load(struct space *space, struct space_map *map)
                 map_take(map, at, run);
             at += run;
         }
+        pool_blocks_set_fixed(space->pool, fixed[i].start, fixed[i].count);
     }
     return 0;
 }
@@ -263,6 +264,10 @@ int space_trim(struct space *space, uint64_t start, uint64_t count, uint64_t min
         if (take)
             map_take(map, start, run);
         lock_release(&space->lock);
+        if (take && !pool_blocks_are_data(space->pool, start, run)) {
+            pool_fail(space->pool, "the allocation bitmap has metadata as free");
+            return -EUCLEAN; /* they stay taken */
+        }
         if (take) {
             error = fn(arg, start, run);
             lock_acquire(&space->lock);

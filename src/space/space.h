@@ -76,13 +76,15 @@ struct space_request {
  * of 512 past the first starts a piece of its own, which is then left to that file for a while.
  * SPACE_EXACT may be refused although goal is free, where a small file would break a whole piece.
  * When nothing is free but something is held back by S2, the journal is retired here.
- * -ENOSPC (host or pool), -ENOMEM.
+ * -ENOSPC (host or pool), -ENOMEM, -EUCLEAN: the bitmap has blocks as free that are known as metadata;
+ * the pool fails.
  */
 int space_alloc(struct txn *txn, const struct space_request *request,
                 struct space_extent *ret_extent);
 
-/* Gives blocks back when txn commits. flags: SPACE_METADATA or 0. The blocks must be allocated;
- * a block that is not is damage: -EUCLEAN, the pool fails. -ENOMEM. */
+/* Gives blocks back when txn commits. flags: SPACE_METADATA or 0. The blocks must be allocated, and
+ * without SPACE_METADATA not known as metadata; else it is damage: -EUCLEAN, the pool fails.
+ * -ENOMEM. */
 int space_free(struct txn *txn, uint64_t start, uint64_t count, unsigned flags);
 
 struct space_info {

@@ -482,6 +482,7 @@ START_TEST(damaged_anchor)
 
     meta_fixture_open(&f, 16);
     meta_fixture_remount(&f);
+    meta_close(f.meta);
     struct dxf_anchor *anchor = pool_block(f.pool, DXF_ANCHOR_BLOCK);
     const struct dxf_anchor good = *anchor;
     for (unsigned i = 0; i < 7; i++) {
@@ -518,8 +519,7 @@ START_TEST(damaged_anchor)
         ck_assert_int_eq(meta_open(f.pool, f.journal, f.space, &meta), -EUCLEAN);
     }
     *anchor = good;
-    ck_assert_int_eq(meta_open(f.pool, f.journal, f.space, &meta), 0);
-    meta_close(meta);
+    ck_assert_int_eq(meta_open(f.pool, f.journal, f.space, &f.meta), 0);
     meta_fixture_close(&f);
 }
 END_TEST

@@ -169,6 +169,7 @@ int main(void)
     SRunner *runner;
     int failed;
 
+    tcase_set_timeout(tc, 30); /* the random runs, on a machine that is busy */
     tcase_add_test(tc, random_operations);
     tcase_add_test(tc, equal_starts_keep_their_order);
     tcase_add_test(tc, ordered_insertion_stays_flat);
