@@ -38,6 +38,7 @@ model_short() {
     model_case nothing-lost model_run --ops 5000 --seed "$((SEED + 300))" --cycles
     model_case threads model_threads --ops 10000 --seed "$SEED"
     model_case costs costs
+    example_copy_in
     model_mount 3000 0
 }
 
@@ -64,6 +65,22 @@ model_sanitized() (
     export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"
     model_case tsan-threads model_threads --ops 40000 --seed "$SEED"
 )
+
+# What the example puts into a pool in process is there through the mount.
+example_copy_in() {
+    local pool=$WORK/example.pool
+    mkdir -p "$WORK/example"
+    "$OUT/bin/mkfs.daxfuse" -s 16M "$pool" >&2 || { not_ok example:mkfs; return; }
+    expect example:copy "$BUILD/examples/copy_in" "$pool" "$BUILD/examples/copy_in" program
+    if "$BUILD/examples/copy_in" "$pool" /etc/hosts program >&2; then not_ok example:twice; else ok example:twice; fi
+    if pool_mount "$pool" "$WORK/example" >&2; then
+        expect example:same cmp "$BUILD/examples/copy_in" "$WORK/example/program"
+        expect example:umount pool_umount "$pool" "$WORK/example"
+    else
+        not_ok example:mount
+    fi
+    rm -f "$pool"
+}
 
 # model_mount OPS LEAST: ours, on the classic transport, against ext4 with blocks of our size.
 model_mount() {

@@ -306,7 +306,7 @@ static int usage(void)
 int main(int argc, char **argv)
 {
     const char *directory = NULL;
-    const char *work = text("posix_suite.%d", (int)getpid());
+    char *work;
 
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--list") == 0)
@@ -330,7 +330,7 @@ int main(int argc, char **argv)
         fputs("posix_suite: cases take on other users' identities: run it as root\n", stderr);
         return 2;
     }
-    work = strdup(work);
+    work = strdup(text("posix_suite.%d", (int)getpid()));
     umask(0);
     if (!work || chdir(directory) < 0 || mkdir(work, 0755) < 0 || chdir(work) < 0) {
         fprintf(stderr, "posix_suite: %s: %s\n", directory, strerror(errno));
@@ -341,6 +341,7 @@ int main(int argc, char **argv)
         suite.failed++;
         printf("FAIL suite/removed: the suite's directory %s cannot be removed\n", work);
     }
+    free(work);
     if (suite.passed + suite.failed + suite.skipped == 0) {
         fputs("posix_suite: no case has a name like this\n", stderr);
         return 2;
