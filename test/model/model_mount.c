@@ -144,8 +144,10 @@ static bool same_trees(int a, int b, const char *place)
     int ca = list_names(a, &na), cb = list_names(b, &nb);
     bool same = ca == cb;
 
-    qsort(na, (size_t)ca, sizeof(*na), by_name);
-    qsort(nb, (size_t)cb, sizeof(*nb), by_name);
+    if (ca > 0)
+        qsort(na, (size_t)ca, sizeof(*na), by_name);
+    if (cb > 0)
+        qsort(nb, (size_t)cb, sizeof(*nb), by_name);
     if (!same)
         differs(place, "numbers of names");
     for (int i = 0; same && i < ca; i++) {
