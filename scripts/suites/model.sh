@@ -99,6 +99,8 @@ model_mount() {
         # shellcheck disable=SC2064 # as it is now
         trap "echo $before >$URING" EXIT
         echo Y >"$URING"
+        # Immutable and append-only files are among what the first run left.
+        chattr -R -f -i -a "$WORK/ext4"
         find "$WORK/ext4" -mindepth 1 -delete
         mount_against uring "$1" "$2"
         echo "$before" >"$URING"
