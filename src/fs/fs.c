@@ -218,13 +218,6 @@ int fs_extents(struct fs *fs, const struct fs_request *rq, uint64_t ino,
 
 /* ---- giving free space back to the host ----------------------------------------------------------- */
 
-static int punch_host(void *arg, uint64_t start, uint64_t count)
-{
-    struct pool *pool = arg;
-
-    return pool_discard(pool, start << DXF_BLOCK_SHIFT, count << DXF_BLOCK_SHIFT);
-}
-
 struct trimming {
     struct pool *pool;
     uint64_t blocks;
@@ -233,7 +226,7 @@ struct trimming {
 static int trim_run(void *arg, uint64_t start, uint64_t count)
 {
     struct trimming *trimming = arg;
-    int r = punch_host(trimming->pool, start, count);
+    int r = pool_discard(trimming->pool, start << DXF_BLOCK_SHIFT, count << DXF_BLOCK_SHIFT);
 
     if (r == 0)
         trimming->blocks += count;

@@ -123,7 +123,7 @@ static int on_inode(void *arg, uint64_t ino)
 
 static int on_run(void *arg, uint64_t start, uint64_t count, bool allocated)
 {
-    /* All that is in use, for now; what is known to be something else is taken from it. */
+    /* All that is in use; what is known to be something else is taken from it below. */
     add_blocks(arg, allocated ? CTL_OTHER : CTL_FREE, start, count);
     return 0;
 }
