@@ -205,8 +205,13 @@ void atime_touch(struct fs *fs, struct inode *inode)
     struct dxf_inode *record;
     struct txn txn;
 
-    txn_begin(&txn, fs->space);
     rwlock_write(&inode->map_lock);
+    if (inode_store_times(fs->meta, inode->ino, INODE_ATIME, now)) {
+        rwlock_write_release(&inode->map_lock);
+        (void)pool_drain(fs->pool);
+        return;
+    }
+    txn_begin(&txn, fs->space);
     record = inode_edit(fs->meta, &txn, inode->ino);
     if (record && inode_time(record->atime) < now)
         record->atime = le64_make((uint64_t)now);

@@ -160,7 +160,7 @@ static int zero_ends(struct allocation *all)
     }
     rwlock_read_release(&all->inode->map_lock);
     if (r == 0 && stored)
-        r = persist_drain(all->fs->pool->persist);
+        r = pool_drain(all->fs->pool);
     return r;
 }
 

@@ -10,7 +10,8 @@
  *   fence     once, where the transaction makes new blocks or bytes reachable
  *   commit    extents, size, times, in one transaction
  *
- * An overwrite within a clock tick is the first, second and fourth step and a fence. A long or
+ * An overwrite stores its times where they lie, under the one fence of its bytes: it is the first,
+ * second and fourth step, and a transaction only while the journal still has the record. A long or
  * scattered write is cut into parts of PART_PIECES segments, each with a transaction of its own; if
  * space ends in the middle, what was committed counts.
  */
@@ -304,15 +305,29 @@ static int commit_leading(struct write *write, struct part *part)
     return commit_part(write, &txn, part);
 }
 
-/* An overwrite in a tick in which the times are already right needs no transaction. */
-static bool is_plain(const struct write *write, const struct dxf_inode *record,
-                     const struct part *part)
+/* Whether the part changes nothing of the record but times. */
+static bool is_overwrite(const struct write *write, const struct dxf_inode *record,
+                         const struct part *part)
 {
-    int64_t now = meta_now();
+    return !part->changes_map && part->to <= le64_get(record->size) && !write->kill_suidgid &&
+           !(le32_get(record->flags) & DXF_FLAG_CAPABILITY);
+}
 
-    return !part->changes_map && part->to <= le64_get(record->size) &&
-           inode_time(record->mtime) == now && inode_time(record->ctime) == now &&
-           !write->kill_suidgid && !(le32_get(record->flags) & DXF_FLAG_CAPABILITY);
+static bool has_times(const struct dxf_inode *record, int64_t now)
+{
+    return inode_time(record->mtime) == now && inode_time(record->ctime) == now;
+}
+
+/* The times of an overwrite, without a transaction if that can be. */
+static bool touch(struct write *write)
+{
+    struct inode *inode = write->inode;
+    bool done;
+
+    rwlock_write(&inode->map_lock);
+    done = inode_store_times(write->fs->meta, inode->ino, INODE_MTIME | INODE_CTIME, meta_now());
+    rwlock_write_release(&inode->map_lock);
+    return done;
 }
 
 static int write_part(struct write *write)
@@ -321,7 +336,7 @@ static int write_part(struct write *write)
     const struct dxf_inode *record;
     struct part part;
     struct txn txn;
-    bool plain = false;
+    bool overwrite = false, timely = false;
     int r;
 
     txn_begin(&txn, fs->space);
@@ -329,20 +344,22 @@ static int write_part(struct write *write)
     r = inode_view(fs->meta, NULL, write->inode->ino, &record);
     if (r == 0)
         r = plan_part(write, &txn, record, &part);
-    if (r == 0)
-        plain = is_plain(write, record, &part);
+    if (r == 0) {
+        overwrite = is_overwrite(write, record, &part);
+        timely = has_times(record, meta_now());
+    }
     rwlock_read_release(&write->inode->map_lock);
     /* The range is ours: nobody changes the map under it in between. */
     if (r == 0)
         r = store_part(write, &part);
-    if (r == 0 && !plain) {
+    if (r == 0 && !(overwrite && (timely || touch(write)))) {
         r = commit_part(write, &txn, &part);
         if (r == -ENOSPC)
             r = commit_leading(write, &part);
     } else {
         txn_abort(&txn);
         if (r == 0)
-            r = persist_drain(fs->pool->persist);
+            r = pool_drain(fs->pool);
     }
     if (r == 0)
         write->at = part.to;

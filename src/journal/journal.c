@@ -28,6 +28,28 @@ uint64_t journal_retired(const struct journal *journal)
     return atomic_load_explicit(&journal->retired_safe, memory_order_acquire);
 }
 
+bool journal_is_quiet(const struct journal *journal, uint64_t offset)
+{
+    uint64_t unit = offset / JOURNAL_UNIT;
+    return atomic_load_explicit(&journal->last[unit % JOURNAL_LAST], memory_order_relaxed) <=
+           journal_retired(journal);
+}
+
+static void record_note(struct journal *journal, const struct journal_record *record,
+                        uint64_t sequence)
+{
+    uint64_t unit = record->offset / JOURNAL_UNIT;
+    uint64_t end = (record->offset + record->length - 1) / JOURNAL_UNIT + 1;
+    for (; unit < end; unit++) {
+        _Atomic uint64_t *last = &journal->last[unit % JOURNAL_LAST];
+        uint64_t old = atomic_load_explicit(last, memory_order_relaxed);
+        while (old < sequence &&
+               !atomic_compare_exchange_weak_explicit(last, &old, sequence, memory_order_relaxed,
+                                                      memory_order_relaxed))
+            ;
+    }
+}
+
 static void journal_free(struct journal *journal)
 {
     for (uint32_t i = 0; i < DXF_LOG_COUNT_MAX; i++) {
@@ -218,10 +240,8 @@ int journal_commit(struct journal *journal, const struct journal_record *records
         pool_fail(pool, "metadata on a bad page");
         return -EIO;
     }
-    if (after_data && persist_drain(persist) != 0) {
-        pool_fail(pool, "flushing data failed");
+    if (after_data && pool_drain(pool) != 0)
         return -EIO;
-    }
 
     struct journal_log *log;
     uint64_t place;
@@ -247,6 +267,7 @@ int journal_commit(struct journal *journal, const struct journal_record *records
     /* The entry is durable: from here the transaction has happened (J2). */
     for (unsigned i = 0; i < count; i++) {
         record_apply(pool, &records[i]);
+        record_note(journal, &records[i], sequence);
         uint64_t from = records[i].offset / DXF_LINE_SIZE;
         uint64_t to = (records[i].offset + records[i].length - 1) / DXF_LINE_SIZE + 1;
         log->dirty[log->dirty_count++] = from << JOURNAL_RUN_SHIFT | (to - from);

@@ -87,6 +87,14 @@ int journal_retire(struct journal *journal);
 /* Everything up to this sequence is retired: no record will touch its bytes again. */
 uint64_t journal_retired(const struct journal *journal);
 
+/*
+ * Whether no live entry can have a record in the JOURNAL_UNIT bytes at `offset` (a multiple of it):
+ * then a store straight into them is not undone by a replay. The caller holds the lock of these bytes
+ * (J3). May say false without need.
+ */
+#define JOURNAL_UNIT 256u
+bool journal_is_quiet(const struct journal *journal, uint64_t offset);
+
 struct journal_stats {
     uint64_t commits, records, bytes, retirements, sequence, retired;
 };

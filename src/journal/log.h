@@ -33,6 +33,8 @@ struct journal_log {
 #define JOURNAL_RUN_SHIFT 10
 #define JOURNAL_RUN_MASK ((1ull << JOURNAL_RUN_SHIFT) - 1)
 
+#define JOURNAL_LAST 4096u
+
 struct journal {
     struct pool *pool;
     uint32_t log_count;
@@ -43,6 +45,7 @@ struct journal {
     _Atomic uint64_t retired_safe; /* in both */
     _Atomic bool crowded;          /* a log has reached JOURNAL_CROWDED */
     _Atomic uint64_t retirements;
+    _Atomic uint64_t last[JOURNAL_LAST]; /* youngest sequence in a unit; units share, by number */
 
     struct lock retire_lock; /* guards what follows, and makes retirements one at a time */
     uint64_t generation;

@@ -127,6 +127,9 @@ int pool_discard(struct pool *pool, uint64_t offset, uint64_t length);
  * Any thread, any lock held. */
 void pool_fail(struct pool *pool, const char *reason);
 
+/* persist_drain for file data: -EIO, and the pool has failed, when a flush did. */
+int pool_drain(struct pool *pool);
+
 /* The SIGBUS guard. Installed once a process; a fault inside any open pool puts a private zero
  * page over the bad one and records it. An operation asks before it replies or commits. */
 int pool_guard_install(void);

@@ -239,3 +239,12 @@ void pool_fail(struct pool *pool, const char *reason)
     }
     pthread_mutex_unlock(&pool->host->mutex);
 }
+
+int pool_drain(struct pool *pool)
+{
+    int r = persist_drain(pool->persist);
+
+    if (r < 0)
+        pool_fail(pool, "flushing data failed");
+    return r;
+}

@@ -80,3 +80,24 @@ struct dxf_inode *inode_edit(struct meta *meta, struct txn *txn, uint64_t ino)
         offset = table_record(table_group_of(meta->table, ino), ino);
     return txn_edit(txn, offset, sizeof(struct dxf_inode), inode_record_seal, ino);
 }
+
+bool inode_store_times(struct meta *meta, uint64_t ino, unsigned which, int64_t now)
+{
+    static_assert(sizeof(struct dxf_inode) == JOURNAL_UNIT, "a record is a unit of the journal");
+    struct persist *persist = meta->pool->persist;
+    uint64_t offset = table_record(table_group_of(meta->table, ino), ino);
+    struct dxf_inode *record = pool_at(meta->pool, offset);
+    le64 time = le64_make((uint64_t)now);
+
+    if (!journal_is_quiet(meta->journal, offset) ||
+        pool_range_is_bad(meta->pool, offset, sizeof(*record)))
+        return false;
+    if (which & INODE_ATIME)
+        persist_store64(persist, &record->atime, time.raw);
+    if (which & INODE_MTIME)
+        persist_store64(persist, &record->mtime, time.raw);
+    if (which & INODE_CTIME)
+        persist_store64(persist, &record->ctime, time.raw);
+    persist_flush(persist, &record->atime, 3 * sizeof(le64), PERSIST_METADATA);
+    return true;
+}

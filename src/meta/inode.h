@@ -38,6 +38,20 @@ int inode_view(struct meta *meta, const struct txn *txn, uint64_t ino,
  * must have passed inode_view. ino may be DXF_INO_TABLE. */
 struct dxf_inode *inode_edit(struct meta *meta, struct txn *txn, uint64_t ino);
 
+enum inode_times {
+    INODE_ATIME = 1,
+    INODE_MTIME = 2,
+    INODE_CTIME = 4,
+};
+
+/*
+ * Makes these times `now` where the record lies, each by one atomic store, durable at this thread's
+ * next drain, without a transaction. The map lock is held exclusively, the record has passed
+ * inode_view. False: nothing was done, since a live journal entry may have this record, and a replay
+ * would put its older times back; edit it in a transaction.
+ */
+bool inode_store_times(struct meta *meta, uint64_t ino, unsigned which, int64_t now);
+
 /* Numbers in use, reserved ones too, and how many more the free space could hold at most. Locks lines
  * of the bitmap for a moment: not for a thread whose transaction holds one. */
 void inode_counts(struct meta *meta, uint64_t *ret_used, uint64_t *ret_more);

@@ -458,9 +458,7 @@ int txn_commit(struct txn *txn, uint64_t *ret_sequence)
         error = journal_commit(space->journal, commit.records, commit.count, txn->after_data,
                                &sequence);
     } else if (!error && (txn->after_data || txn->dropped.count > 0)) {
-        error = persist_drain(space->pool->persist);
-        if (error)
-            pool_fail(space->pool, "flushing data failed");
+        error = pool_drain(space->pool);
     }
     commit_unlock(&commit);
     if (error) {
@@ -481,7 +479,7 @@ void txn_abort(struct txn *txn)
 {
     if (txn->taken.count > 0 || txn->dropped.count > 0) {
         /* Bytes on their way to these blocks must not arrive after the next owner's. */
-        (void)persist_drain(txn->space->pool->persist);
+        (void)pool_drain(txn->space->pool);
         /* Of a commit that failed the pool nobody knows whether it has happened: what was taken for it
          * must not be stored to by anybody any more. */
         if (!atomic_load(&txn->space->pool->failed)) {
