@@ -118,9 +118,10 @@ int attr_read(struct fs *fs, struct inode *inode, struct fs_attr *ret_attr)
     return r;
 }
 
-int data_check(struct fs *fs, uint64_t ino, uint64_t block, uint64_t count)
+int data_check(struct fs *fs, uint64_t ino, uint64_t block, uint64_t count, bool store)
 {
-    if (pool_blocks_are_data(fs->pool, block, count))
+    if (store ? pool_blocks_claim(fs->pool, block, count)
+              : pool_blocks_are_data(fs->pool, block, count))
         return 0;
     return meta_damaged(fs->meta, "data block", block, ino, "it is in use as metadata");
 }

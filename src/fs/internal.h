@@ -143,11 +143,11 @@ int fs_may_change(const struct fs *fs);
 /* Fills attr from a record. */
 void attr_fill(uint64_t ino, const struct dxf_inode *record, struct fs_attr *ret_attr);
 /* The same with lookup and lock of its own. */
-/* Before the bytes of `count` blocks of the file, from this one of the pool on, are stored or read:
- * -EUCLEAN when one of them is known as metadata, which only a damaged extent map can bring about. */
-int data_check(struct fs *fs, uint64_t ino, uint64_t block, uint64_t count);
-
 int attr_read(struct fs *fs, struct inode *inode, struct fs_attr *ret_attr);
+
+/* Before the bytes of `count` blocks of the file, from this one of the pool on, are read, or stored:
+ * -EUCLEAN when one of them is known as metadata, which only a damaged extent map can bring about. */
+int data_check(struct fs *fs, uint64_t ino, uint64_t block, uint64_t count, bool store);
 
 static inline uint32_t record_mode(const struct dxf_inode *record)
 {

@@ -75,7 +75,7 @@ static int map_bytes(struct fs *fs, struct fs_read *read, const struct dxf_inode
             uint64_t offset = ((extent.physical - extent.logical) << DXF_BLOCK_SHIFT) + at;
 
             r = data_check(fs, read->handle->inode->ino, offset >> DXF_BLOCK_SHIFT,
-                           ((stop - 1) >> DXF_BLOCK_SHIFT) + 1 - block);
+                           ((stop - 1) >> DXF_BLOCK_SHIFT) + 1 - block, false);
             if (r < 0)
                 return r;
             if (pool_range_is_bad(fs->pool, offset, stop - at))

@@ -41,7 +41,7 @@ int resize_zero_bytes(struct fs *fs, const struct inode *inode, const struct dxf
             uint64_t first = from >> DXF_BLOCK_SHIFT;
 
             r = data_check(fs, inode->ino, extent.physical + (first - extent.logical),
-                           ((end - 1) >> DXF_BLOCK_SHIFT) + 1 - first);
+                           ((end - 1) >> DXF_BLOCK_SHIFT) + 1 - first, true);
             if (r < 0)
                 return r;
             persist_set(fs->pool->persist, pool_at(fs->pool, offset + from), 0, end - from,

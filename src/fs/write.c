@@ -185,7 +185,7 @@ static int store_part(struct write *write, const struct part *part)
 
     for (unsigned i = 0; i < part->count; i++) {
         const struct segment *segment = &part->segments[i];
-        int r = data_check(fs, write->inode->ino, segment->physical, segment->count);
+        int r = data_check(fs, write->inode->ino, segment->physical, segment->count, true);
 
         if (r < 0)
             return r;

@@ -338,7 +338,8 @@ static uint64_t bits_step(uint64_t *block, uint64_t end)
     return (count == 64 ? UINT64_MAX : (1ull << count) - 1) << shift;
 }
 
-/* Release and acquire: who sees a bit also sees the bytes that were checked. */
+/* Who sees a bit also sees the bytes that were checked; and of two who each set a bit and then look
+ * at the other's, one sees it: sequential order. */
 static bool bits_any(const _Atomic uint64_t *bits, uint64_t block, uint64_t count)
 {
     uint64_t end = block + count;
@@ -346,7 +347,7 @@ static bool bits_any(const _Atomic uint64_t *bits, uint64_t block, uint64_t coun
     while (block < end) {
         const _Atomic uint64_t *word = &bits[block / 64];
 
-        if (atomic_load_explicit(word, memory_order_acquire) & bits_step(&block, end))
+        if (atomic_load(word) & bits_step(&block, end))
             return true;
     }
     return false;
@@ -358,8 +359,11 @@ static void bits_set(_Atomic uint64_t *bits, uint64_t block, uint64_t count)
 
     while (block < end) {
         _Atomic uint64_t *word = &bits[block / 64];
+        uint64_t mask = bits_step(&block, end);
 
-        atomic_fetch_or(word, bits_step(&block, end));
+        /* Most are set already, by an earlier write to the same file. */
+        if ((atomic_load(word) & mask) != mask)
+            atomic_fetch_or(word, mask);
     }
 }
 
@@ -390,15 +394,26 @@ bool pool_block_verified(const struct pool *pool, uint64_t block)
            1;
 }
 
-void pool_block_set_verified(struct pool *pool, uint64_t block)
+bool pool_block_set_verified(struct pool *pool, uint64_t block)
 {
     bits_set(pool->verified, block, 1);
+    if (!bits_any(pool->fixed, block, 1) && !bits_any(pool->data, block, 1))
+        return true;
+    bits_clear(pool->verified, block, 1);
+    return false;
 }
 
 void pool_block_clear_verified(struct pool *pool, uint64_t block, uint64_t count)
 {
     assert(blocks_have_bits(pool, block, count));
     bits_clear(pool->verified, block, count);
+}
+
+void pool_blocks_forget(struct pool *pool, uint64_t block, uint64_t count)
+{
+    assert(blocks_have_bits(pool, block, count));
+    bits_clear(pool->verified, block, count);
+    bits_clear(pool->data, block, count);
 }
 
 bool pool_block_is_fixed(const struct pool *pool, uint64_t block)
@@ -423,4 +438,17 @@ bool pool_blocks_are_data(const struct pool *pool, uint64_t block, uint64_t coun
 {
     return block < pool->blocks && count <= pool->blocks - block &&
            !bits_any(pool->verified, block, count) && !bits_any(pool->fixed, block, count);
+}
+
+bool pool_blocks_claim(struct pool *pool, uint64_t block, uint64_t count)
+{
+    if (!blocks_have_bits(pool, block, count))
+        return false;
+    bits_set(pool->data, block, count);
+    return pool_blocks_are_data(pool, block, count);
+}
+
+bool pool_blocks_are_unused(const struct pool *pool, uint64_t block, uint64_t count)
+{
+    return pool_blocks_are_data(pool, block, count) && !bits_any(pool->data, block, count);
 }

@@ -53,6 +53,7 @@ struct pool {
     _Atomic uint64_t bad_pages;      /* met since open */
     _Atomic uint64_t *verified;      /* a bit a block: its metadata was validated since open */
     _Atomic uint64_t *fixed;         /* a bit a block: see pool_blocks_set_fixed */
+    _Atomic uint64_t *data;          /* a bit a block: see pool_blocks_claim */
     struct pool_guard *guard;        /* of media/guard.c */
     struct pool_host *host;          /* of media/pool_map.c */
 };
@@ -137,11 +138,21 @@ int pool_guard_install(void);
 /* Whether a page of the range was met as bad; one load when none ever was. */
 bool pool_range_is_bad(const struct pool *pool, uint64_t offset, uint64_t length);
 
-/* The verified bits: set after a whole check by media/validate.h, cleared when a block is freed
- * or is about to be used for something new. */
+/*
+ * What a block is used as, since open, three bits: verified (metadata that was checked), fixed, data
+ * (file bytes were stored there). A damaged pool may name a block twice; whoever comes second is
+ * refused, so that nobody stores file bytes into what is trusted as metadata, also not at the moment
+ * when it is being checked: each side sets its bit first, and then looks at the other's.
+ */
+
+/* The verified bits: set after a whole check by media/validate.h. false: the block is in use for
+ * something else, and the bit is not set. */
 bool pool_block_verified(const struct pool *pool, uint64_t block);
-void pool_block_set_verified(struct pool *pool, uint64_t block);
+bool pool_block_set_verified(struct pool *pool, uint64_t block);
+/* A block is about to be used for something new. */
 void pool_block_clear_verified(struct pool *pool, uint64_t block, uint64_t count);
+/* Blocks become free: neither verified nor data any more. */
+void pool_blocks_forget(struct pool *pool, uint64_t block, uint64_t count);
 
 /*
  * The fixed bits: blocks that are neither data nor of a tree, a chain or a directory, for as long as
@@ -154,8 +165,12 @@ void pool_blocks_set_fixed(struct pool *pool, uint64_t block, uint64_t count);
 void pool_blocks_clear_fixed(struct pool *pool, uint64_t block, uint64_t count);
 
 /* Whether a file's bytes may lie there: inside the pool, and none of the blocks is fixed or verified.
- * A damaged extent or bitmap can say so of a block that is trusted as metadata; so this is asked before
- * each store to a file's blocks, each read, and each taking or giving back. Two loads for 64 blocks. */
+ * Asked before each read, and each giving back. Two loads for 64 blocks. */
 bool pool_blocks_are_data(const struct pool *pool, uint64_t block, uint64_t count);
+/* The same, and from now on none of them can become metadata. Asked before each store to a file's
+ * blocks. */
+bool pool_blocks_claim(struct pool *pool, uint64_t block, uint64_t count);
+/* Inside the pool, with none of the bits: what the bitmap calls free must be so. */
+bool pool_blocks_are_unused(const struct pool *pool, uint64_t block, uint64_t count);
 
 #endif

@@ -164,7 +164,8 @@ int pool_host_init(struct pool *pool)
         host->room_size = pool->size;
     pool->verified = pool_map_bitmap(host->room_size / DXF_BLOCK_SIZE, &host->bits_size);
     pool->fixed = pool_map_bitmap(host->room_size / DXF_BLOCK_SIZE, &host->bits_size);
-    if (pool->verified == NULL || pool->fixed == NULL)
+    pool->data = pool_map_bitmap(host->room_size / DXF_BLOCK_SIZE, &host->bits_size);
+    if (pool->verified == NULL || pool->fixed == NULL || pool->data == NULL)
         return -ENOMEM;
     host->reserved = calloc(1, reserved_bytes(host));
     if (host->reserved == NULL)
@@ -172,13 +173,18 @@ int pool_host_init(struct pool *pool)
     return 0;
 }
 
+static void bitmap_unmap(_Atomic uint64_t **bits, size_t size)
+{
+    if (*bits != NULL)
+        munmap((void *)*bits, size);
+    *bits = NULL;
+}
+
 void pool_host_destroy(struct pool *pool)
 {
-    if (pool->verified != NULL)
-        munmap((void *)pool->verified, pool->host->bits_size);
-    if (pool->fixed != NULL)
-        munmap((void *)pool->fixed, pool->host->bits_size);
-    pool->verified = pool->fixed = NULL;
+    bitmap_unmap(&pool->verified, pool->host->bits_size);
+    bitmap_unmap(&pool->fixed, pool->host->bits_size);
+    bitmap_unmap(&pool->data, pool->host->bits_size);
     free((void *)pool->host->reserved);
     pool->host->reserved = NULL;
 }

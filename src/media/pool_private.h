@@ -15,7 +15,7 @@
 struct pool_host {
     uint8_t *room;      /* reserved address space, the mapping at its start; NULL over memory */
     uint64_t room_size; /* without a room: the size of the memory */
-    uint64_t bits_size; /* bytes of pool->verified, and of pool->fixed */
+    uint64_t bits_size; /* bytes of pool->verified, ->fixed, ->data, each */
     bool private_view;  /* MAP_PRIVATE */
     bool sync;          /* mapped MAP_SYNC: the file system is DAX */
     time_t full_warned; /* CLOCK_MONOTONIC; 0: never */

@@ -203,14 +203,8 @@ int meta_block(struct meta *meta, const struct txn *txn, uint64_t block, uint64_
         const char *why = check(bytes, block, owner, level, pool->blocks);
         if (pool_range_is_bad(pool, block << DXF_BLOCK_SHIFT, DXF_BLOCK_SIZE))
             why = "it can not be read";
-        if (why == NULL) {
-            pool_block_set_verified(pool, block);
-            /* After it: a table that takes the block in meanwhile clears the bit or is seen here. */
-            if (pool_block_is_fixed(pool, block)) {
-                pool_block_clear_verified(pool, block, 1);
-                why = "the block is in use for something else";
-            }
-        }
+        if (why == NULL && !pool_block_set_verified(pool, block))
+            why = "the block is in use for something else";
         if (why != NULL)
             return meta_damaged(meta, what, block, owner, why);
     }

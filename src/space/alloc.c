@@ -306,8 +306,8 @@ int space_alloc(struct txn *txn, const struct space_request *request,
         return -ENOSPC;
     /* Freeing clears the bits before a block is free again (blocks_free): the bitmap was wrong at mount.
      * The blocks stay taken. */
-    if (!pool_blocks_are_data(space->pool, extent.start, extent.count)) {
-        pool_fail(space->pool, "the allocation bitmap has metadata as free");
+    if (!pool_blocks_are_unused(space->pool, extent.start, extent.count)) {
+        pool_fail(space->pool, "the allocation bitmap has blocks in use as free");
         return -EUCLEAN;
     }
 

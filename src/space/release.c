@@ -28,10 +28,10 @@ struct space_pending {
     struct space_pending *next;
 };
 
-/* In this order: who is given a block must not find it marked as metadata. */
+/* In this order: who is given a block must not find it marked as what it was. */
 static void blocks_free(struct space *space, uint64_t start, uint64_t count)
 {
-    pool_block_clear_verified(space->pool, start, count);
+    pool_blocks_forget(space->pool, start, count);
     map_give(&space->map, start, count);
 }
 

@@ -264,8 +264,8 @@ int space_trim(struct space *space, uint64_t start, uint64_t count, uint64_t min
         if (take)
             map_take(map, start, run);
         lock_release(&space->lock);
-        if (take && !pool_blocks_are_data(space->pool, start, run)) {
-            pool_fail(space->pool, "the allocation bitmap has metadata as free");
+        if (take && !pool_blocks_are_unused(space->pool, start, run)) {
+            pool_fail(space->pool, "the allocation bitmap has blocks in use as free");
             return -EUCLEAN; /* they stay taken */
         }
         if (take) {

@@ -625,54 +625,6 @@ START_TEST(memory_pool)
 }
 END_TEST
 
-START_TEST(verified_bits)
-{
-    create(false);
-    for (uint64_t block = 0; block < 100; block++)
-        ck_assert(!pool_block_verified(pool, block));
-    for (uint64_t block = 3; block < 90; block++)
-        pool_block_set_verified(pool, block);
-    pool_block_clear_verified(pool, 13, 30);
-    pool_block_clear_verified(pool, 88, 1);
-    for (uint64_t block = 0; block < 100; block++) {
-        bool expected = block >= 3 && block < 90 && (block < 13 || block >= 43) && block != 88;
-
-        ck_assert_int_eq(pool_block_verified(pool, block), expected);
-    }
-    pool_block_set_verified(pool, pool->blocks - 1);
-    ck_assert(pool_block_verified(pool, pool->blocks - 1));
-    pool_block_clear_verified(pool, 0, pool->blocks);
-    ck_assert(!pool_block_verified(pool, pool->blocks - 1));
-}
-END_TEST
-
-START_TEST(data_and_fixed_bits)
-{
-    create(false);
-    pool_block_set_verified(pool, 100);
-    pool_blocks_set_fixed(pool, 190, 140);
-    for (uint64_t block = 50; block < 400; block++) {
-        ck_assert_int_eq(pool_block_is_fixed(pool, block), block >= 190 && block < 330);
-        for (uint64_t count = 1; count < 300; count += 7) {
-            bool other =
-                (block <= 100 && block + count > 100) || (block < 330 && block + count > 190);
-
-            ck_assert_int_eq(pool_blocks_are_data(pool, block, count), !other);
-        }
-    }
-    pool_block_set_verified(pool, 400);
-    pool_blocks_set_fixed(pool, 399, 3);
-    ck_assert(!pool_block_verified(pool, 400));
-    pool_blocks_clear_fixed(pool, 190, 138);
-    ck_assert(pool_blocks_are_data(pool, 101, 227));
-    ck_assert(!pool_blocks_are_data(pool, 101, 228));
-    ck_assert(pool_blocks_are_data(pool, pool->blocks - 1, 1));
-    ck_assert(!pool_blocks_are_data(pool, pool->blocks - 1, 2));
-    ck_assert(!pool_blocks_are_data(pool, pool->blocks, 1));
-    ck_assert(!pool_blocks_are_data(pool, UINT64_MAX, 2));
-}
-END_TEST
-
 /* ---- sparse pools -------------------------------------------------------------------------------------- */
 
 static uint64_t host_bytes(void)
@@ -784,8 +736,6 @@ int main(void)
     tcase_add_test(tcase, door_outlives_server);
     tcase_add_test(tcase, grow_keeps_base);
     tcase_add_test(tcase, memory_pool);
-    tcase_add_test(tcase, verified_bits);
-    tcase_add_test(tcase, data_and_fixed_bits);
     tcase_add_test(tcase, sparse_reserves);
     tcase_add_test(tcase, discard_makes_sparse);
     tcase_add_test(tcase, full_host_is_enospc);
