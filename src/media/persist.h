@@ -70,7 +70,7 @@ struct persist_ops {
 struct persist {
     const struct persist_ops *ops;
     void *base; /* of the mapped pool */
-    size_t size;
+    _Atomic size_t size;
     struct persist_slot slots[PERSIST_SLOTS];
 };
 

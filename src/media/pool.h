@@ -34,9 +34,9 @@ struct pool_options {
 struct pool_host;
 
 struct pool {
-    uint8_t *base; /* 2 MiB aligned, unless it is memory of a test */
-    uint64_t size; /* bytes mapped: super.pool_blocks * 4096; never shrinks while served */
-    uint64_t blocks;
+    uint8_t *base;         /* 2 MiB aligned, unless it is memory of a test */
+    _Atomic uint64_t size; /* bytes mapped; moves up before super.pool_blocks when the pool grows */
+    _Atomic uint64_t blocks;
     struct persist *persist;
     int fd; /* carries the lock; handed to nobody; -1 over memory */
     char *path;
@@ -102,8 +102,9 @@ int pool_create(const char *path, const struct pool_create_options *options, str
 int pool_write_super(struct pool *pool);
 
 /* Maps what the file has grown by, up to new_size (a multiple of 4096, not below size); base does not
- * move: address space is kept behind the mapping for this. Changes size and blocks: no other thread
- * is in the pool. -ENOMEM when there is none: grow while it is not mounted; -EINVAL, -errno of mmap. */
+ * move: address space is kept behind the mapping for this. Other threads may be in the pool: who sees
+ * the new size may use all of it. One caller at a time. -ENOMEM when there is no such space: grow while
+ * it is not mounted; -EINVAL, -errno of mmap. */
 int pool_map_grown(struct pool *pool, uint64_t new_size);
 
 static inline void *pool_at(const struct pool *pool, uint64_t offset)

@@ -129,9 +129,10 @@ int pool_map_grown(struct pool *pool, uint64_t new_size)
     if (error < 0)
         return error;
 out:
+    /* The mapping is there; each of these is a release of it. */
+    pool->persist->size = new_size;
     pool->size = new_size;
     pool->blocks = new_size / DXF_BLOCK_SIZE;
-    pool->persist->size = new_size;
     return 0;
 }
 

@@ -263,8 +263,9 @@ static uint64_t want_limit(const struct txn *txn, uint64_t want)
     return want < limit ? want : limit;
 }
 
-/* Room on the host for the blocks and for their lines of the bitmap. */
-static int host_reserve(struct space *space, const struct space_extent *extent)
+/* Room on the host for the blocks and for their lines of the bitmap. Where that moves to in between it
+ * has all its room already. */
+static int host_reserve(struct space *space, const struct space_extent *extent, uint64_t bitmap)
 {
     struct pool *pool = space->pool;
     uint64_t first = extent->start / DXF_LINE_BITS;
@@ -272,7 +273,7 @@ static int host_reserve(struct space *space, const struct space_extent *extent)
     int error = pool_reserve(pool, extent->start * DXF_BLOCK_SIZE, extent->count * DXF_BLOCK_SIZE);
     if (error)
         return error;
-    return pool_reserve(pool, (uint64_t)((uint8_t *)space_line(pool, first) - pool->base),
+    return pool_reserve(pool, bitmap * DXF_BLOCK_SIZE + first * DXF_LINE_SIZE,
                         (last - first + 1) * DXF_LINE_SIZE);
 }
 
@@ -301,6 +302,7 @@ int space_alloc(struct txn *txn, const struct space_request *request,
         space_sweep_locked(space);
         found = place_request(space, &adjusted, want, &extent);
     }
+    uint64_t bitmap = le64_get(space->pool->super.bitmap_start);
     lock_release(&space->lock);
     if (!found)
         return -ENOSPC;
@@ -311,7 +313,7 @@ int space_alloc(struct txn *txn, const struct space_request *request,
         return -EUCLEAN;
     }
 
-    int error = host_reserve(space, &extent);
+    int error = host_reserve(space, &extent, bitmap);
     if (!error)
         error = txn_note(txn, &txn->taken, extent.start, extent.count);
     if (error) {

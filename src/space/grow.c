@@ -93,9 +93,11 @@ static int super_switch(const struct growth *growth)
     struct pool *pool = growth->space->pool;
     int error;
 
+    lock_acquire(&growth->space->lock);
     pool->super.pool_blocks = le64_make(growth->new_blocks);
     pool->super.bitmap_start = le64_make(growth->to.start);
     pool->super.bitmap_blocks = le64_make(growth->to.count);
+    lock_release(&growth->space->lock);
     error = pool_write_super(pool);
     if (error) /* what is on the medium is not known: nothing may change any more */
         pool_fail(pool, "the superblock of the grown pool could not be written");
@@ -150,7 +152,8 @@ static int grow_stopped(struct growth *growth)
     return 0;
 }
 
-int space_grow(struct space *space, uint64_t new_blocks)
+/* Under the grow lock. */
+static int grow_locked(struct space *space, uint64_t new_blocks)
 {
     const struct dxf_super *super = &space->pool->super;
     struct growth growth = {
@@ -173,5 +176,13 @@ int space_grow(struct space *space, uint64_t new_blocks)
     error = grow_stopped(&growth);
     for (unsigned i = SPACE_LINE_LOCKS; i-- > 0;)
         lock_release(&space->line_locks[i]);
+    return error;
+}
+
+int space_grow(struct space *space, uint64_t new_blocks)
+{
+    lock_acquire(&space->grow_lock);
+    int error = grow_locked(space, new_blocks);
+    lock_release(&space->grow_lock);
     return error;
 }

@@ -77,6 +77,10 @@ struct space {
     /* The bitmap on the medium: line l is changed under lock l % SPACE_LINE_LOCKS, from before the
      * journal entry is made until it is applied (J3). LOCK_JOURNAL, JOURNAL_ORDER_BITMAP + i. */
     struct lock line_locks[SPACE_LINE_LOCKS];
+
+    /* Where the bitmap lies, and super.pool_blocks, change under this, all line locks and `lock`: hold
+     * one of them to look. LOCK_JOURNAL, before all others. */
+    struct lock grow_lock;
 };
 
 /* map.c */

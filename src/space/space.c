@@ -40,7 +40,7 @@ bool space_next_data(const struct pool *pool, uint64_t from, uint64_t to, uint64
 
 static uint64_t bitmap_lines(const struct pool *pool)
 {
-    return (pool->blocks + DXF_LINE_BITS - 1) / DXF_LINE_BITS;
+    return (le64_get(pool->super.pool_blocks) + DXF_LINE_BITS - 1) / DXF_LINE_BITS;
 }
 
 /* Reads the medium's bitmap into the map. The number of damaged lines. */
@@ -119,6 +119,7 @@ int space_open(struct pool *pool, struct journal *journal, struct space **ret_sp
     space->journal = journal;
     space->reserve = le64_get(pool->super.reserve_blocks);
     lock_init(&space->lock, LOCK_SPACE, 0);
+    lock_init(&space->grow_lock, LOCK_JOURNAL, 0);
     for (unsigned i = 0; i < SPACE_LINE_LOCKS; i++)
         lock_init(&space->line_locks[i], LOCK_JOURNAL, JOURNAL_ORDER_BITMAP + i);
     int error = map_load(space, &space->map);
@@ -195,10 +196,12 @@ static int walk_line(struct walk *walk, const struct dxf_bitmap_line *line, uint
     return error;
 }
 
-int space_walk(struct space *space, space_walk_fn fn, void *arg)
+/* Under the grow lock. */
+static int walk_bitmap(struct space *space, space_walk_fn fn, void *arg)
 {
     const struct pool *pool = space->pool;
     struct walk walk = { .fn = fn, .arg = arg };
+    uint64_t blocks = le64_get(pool->super.pool_blocks);
     uint64_t start = le64_get(pool->super.bitmap_start) * DXF_BLOCK_SIZE;
     uint64_t end = start + bitmap_lines(pool) * DXF_LINE_SIZE;
     uint64_t line = 0;
@@ -211,16 +214,24 @@ int space_walk(struct space *space, space_walk_fn fn, void *arg)
             lock_acquire(lock);
             struct dxf_bitmap_line content = *space_line(pool, line);
             lock_release(lock);
-            uint64_t rest = pool->blocks - line * DXF_LINE_BITS;
+            uint64_t rest = blocks - line * DXF_LINE_BITS;
             error = walk_line(&walk, &content, rest < DXF_LINE_BITS ? rest : DXF_LINE_BITS);
         }
         if (error)
             return error;
     }
-    if (line * DXF_LINE_BITS < pool->blocks)
-        error = walk_add(&walk, pool->blocks - line * DXF_LINE_BITS, false);
+    if (line * DXF_LINE_BITS < blocks)
+        error = walk_add(&walk, blocks - line * DXF_LINE_BITS, false);
     if (!error)
         error = fn(arg, walk.start, walk.count, walk.allocated);
+    return error;
+}
+
+int space_walk(struct space *space, space_walk_fn fn, void *arg)
+{
+    lock_acquire(&space->grow_lock);
+    int error = walk_bitmap(space, fn, arg);
+    lock_release(&space->grow_lock);
     return error;
 }
 
@@ -241,9 +252,12 @@ int space_trim(struct space *space, uint64_t start, uint64_t count, uint64_t min
 {
     struct space_map *map = &space->map;
     int error = 0;
-    if (start >= map->blocks)
+    lock_acquire(&space->lock);
+    uint64_t blocks = map->blocks; /* what the pool grows by meanwhile is not looked at */
+    lock_release(&space->lock);
+    if (start >= blocks)
         return 0;
-    uint64_t end = count > map->blocks - start ? map->blocks : start + count;
+    uint64_t end = count > blocks - start ? blocks : start + count;
     uint64_t longest = minimum > TRIM_BLOCKS ? minimum : TRIM_BLOCKS;
     uint64_t wanted = 0; /* end of the last run that was long enough; it is taken in parts */
     while (start < end && !error) {

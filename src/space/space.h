@@ -96,7 +96,8 @@ struct space_info {
 void space_get_info(struct space *space, struct space_info *ret_info);
 
 /* Calls fn for each run of blocks, allocated and free in turn, as the medium has it; for layout and
- * tests. fn is called with no lock held; what is not 0 ends the walk and is returned. */
+ * tests. fn is called with only that lock held that keeps the pool from growing; what is not 0 ends
+ * the walk and is returned. */
 typedef int (*space_walk_fn)(void *arg, uint64_t start, uint64_t count, bool allocated);
 int space_walk(struct space *space, space_walk_fn fn, void *arg);
 
