@@ -55,13 +55,25 @@ static int stage_mode(struct fs *fs, struct txn *txn, const struct fs_request *r
     return acl_chmod(fs, txn, ino, record);
 }
 
-/* Everything but the size. */
-static int stage_attr(struct fs *fs, struct txn *txn, const struct fs_request *rq, uint64_t ino,
-                      const struct fs_attr *attr, unsigned mask, struct dxf_inode *record)
-{
-    int64_t now = meta_now();
-    int r = 0;
+struct attr_change {
+    const struct fs_request *rq;
+    const struct fs_attr *attr;
+    unsigned mask;
+};
 
+/* Everything but the size. */
+static int stage_attr(struct fs *fs, struct txn *txn, uint64_t ino, struct dxf_inode *record,
+                      void *arg)
+{
+    const struct attr_change *change = arg;
+    const struct fs_attr *attr = change->attr;
+    unsigned mask = change->mask;
+    int64_t now = meta_now();
+    int r;
+
+    r = check_setattr(record, mask);
+    if (r < 0)
+        return r;
     if (mask & FS_SET_UID)
         record->uid = le32_make(attr->uid);
     if (mask & FS_SET_GID)
@@ -71,7 +83,7 @@ static int stage_attr(struct fs *fs, struct txn *txn, const struct fs_request *r
     else if (mask & FS_KILL_SUIDGID)
         record_kill_suidgid(record);
     if (r == 0 && (mask & FS_SET_MODE))
-        r = stage_mode(fs, txn, rq, ino, attr, record);
+        r = stage_mode(fs, txn, change->rq, ino, attr, record);
     if (mask & (FS_SET_ATIME | FS_SET_ATIME_NOW))
         record->atime = le64_make((uint64_t)(mask & FS_SET_ATIME_NOW ? now : attr->atime));
     if (mask & (FS_SET_MTIME | FS_SET_MTIME_NOW))
@@ -80,24 +92,46 @@ static int stage_attr(struct fs *fs, struct txn *txn, const struct fs_request *r
     return r;
 }
 
-static int set_attr_locked(struct fs *fs, const struct fs_request *rq, struct inode *inode,
-                           const struct fs_attr *attr, unsigned mask)
+/* inode_change, with the name lock held. */
+static int change_locked(struct fs *fs, const struct fs_request *rq, struct inode *inode,
+                         record_stage stage, void *arg)
 {
+    uint64_t reaped = atomic_load(&fs->reaped);
     struct dxf_inode *record;
     struct txn txn;
     int r;
 
-    txn_begin(&txn, fs->space);
-    rwlock_write(&inode->map_lock);
-    record = inode_edit(fs->meta, &txn, inode->ino);
-    r = record ? check_setattr(record, mask) : -ENOMEM;
+    do {
+        txn_begin(&txn, fs->space);
+        rwlock_write(&inode->map_lock);
+        record = inode_edit(fs->meta, &txn, inode->ino);
+        r = record ? stage(fs, &txn, inode->ino, record, arg) : -ENOMEM;
+        if (r == 0)
+            r = txn_commit(&txn, NULL);
+        else
+            txn_abort(&txn);
+        rwlock_write_release(&inode->map_lock);
+    } while (r == -ENOSPC && (r = reaper_relieve(fs, rq, &reaped)) == 0);
+    return r;
+}
+
+int inode_change(struct fs *fs, const struct fs_request *rq, uint64_t ino, record_stage stage,
+                 void *arg)
+{
+    struct inode *inode;
+    int r;
+
+    r = fs_may_change(fs);
     if (r == 0)
-        r = stage_attr(fs, &txn, rq, inode->ino, attr, mask, record);
-    if (r == 0)
-        r = txn_commit(&txn, NULL);
-    else
-        txn_abort(&txn);
-    rwlock_write_release(&inode->map_lock);
+        r = inode_get(fs, ino, &inode);
+    if (r < 0)
+        return r;
+    r = rwlock_write_wait(&inode->name_lock, request_wait(rq));
+    if (r == 0) {
+        r = change_locked(fs, rq, inode, stage, arg);
+        rwlock_write_release(&inode->name_lock);
+    }
+    inode_put(fs, inode);
     return r;
 }
 
@@ -123,6 +157,7 @@ static int check_size(struct fs *fs, struct inode *inode, const struct fs_attr *
 int fs_setattr(struct fs *fs, const struct fs_request *rq, uint64_t ino, const struct fs_attr *attr,
                unsigned mask, struct fs_attr *ret_attr)
 {
+    struct attr_change change = { .rq = rq, .attr = attr, .mask = mask };
     struct inode *inode;
     int r;
 
@@ -138,10 +173,10 @@ int fs_setattr(struct fs *fs, const struct fs_request *rq, uint64_t ino, const s
         r = check_size(fs, inode, attr);
         if (r == 0)
             r = resize_truncate(fs, rq, inode, attr->size, mask & FS_KILL_SUIDGID);
-        mask &= ~(unsigned)(FS_SET_SIZE | FS_KILL_SUIDGID);
+        change.mask &= ~(unsigned)(FS_SET_SIZE | FS_KILL_SUIDGID);
     }
-    if (r == 0 && mask != 0)
-        r = set_attr_locked(fs, rq, inode, attr, mask);
+    if (r == 0 && change.mask != 0)
+        r = change_locked(fs, rq, inode, stage_attr, &change);
     if (r == 0)
         r = attr_read(fs, inode, ret_attr);
     rwlock_write_release(&inode->name_lock);
@@ -150,41 +185,26 @@ put:
     return r;
 }
 
+static int stage_flags(struct fs *fs, struct txn *txn, uint64_t ino, struct dxf_inode *record,
+                       void *arg)
+{
+    const uint32_t *flags = arg;
+
+    (void)fs;
+    (void)txn;
+    (void)ino;
+    if (!record_is_regular(record) && !record_is_dir(record))
+        return -EOPNOTSUPP;
+    record->flags = le32_make((le32_get(record->flags) & ~DXF_FLAGS_USER) | *flags);
+    record_set_ctime(record, meta_now());
+    return 0;
+}
+
 int fs_setflags(struct fs *fs, const struct fs_request *rq, uint64_t ino, uint32_t flags)
 {
-    struct dxf_inode *record;
-    struct inode *inode;
-    struct txn txn;
-    int r;
-
     if (flags & ~DXF_FLAGS_USER)
         return -EOPNOTSUPP;
-    r = fs_may_change(fs);
-    if (r == 0)
-        r = inode_get(fs, ino, &inode);
-    if (r < 0)
-        return r;
-    r = rwlock_write_wait(&inode->name_lock, request_wait(rq));
-    if (r < 0)
-        goto put;
-    txn_begin(&txn, fs->space);
-    rwlock_write(&inode->map_lock);
-    record = inode_edit(fs->meta, &txn, ino);
-    r = record ? 0 : -ENOMEM;
-    if (r == 0 && !record_is_regular(record) && !record_is_dir(record))
-        r = -EOPNOTSUPP;
-    if (r == 0) {
-        record->flags = le32_make((le32_get(record->flags) & ~DXF_FLAGS_USER) | flags);
-        record_set_ctime(record, meta_now());
-        r = txn_commit(&txn, NULL);
-    } else {
-        txn_abort(&txn);
-    }
-    rwlock_write_release(&inode->map_lock);
-    rwlock_write_release(&inode->name_lock);
-put:
-    inode_put(fs, inode);
-    return r;
+    return inode_change(fs, rq, ino, stage_flags, &flags);
 }
 
 /* ---- access times: relatime ------------------------------------------------------------------- */

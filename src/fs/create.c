@@ -155,6 +155,7 @@ static int create_node(struct fs *fs, const struct fs_request *rq, uint64_t pare
                        struct fs_name name, const struct new_inode *what, struct fs_attr *ret_attr,
                        struct inode **ret_inode)
 {
+    uint64_t reaped = atomic_load(&fs->reaped);
     const struct dxf_inode *record;
     struct dir_found found;
     struct inode *dir;
@@ -175,11 +176,14 @@ static int create_node(struct fs *fs, const struct fs_request *rq, uint64_t pare
         r = dir_lookup(fs->meta, NULL, dir->ino, record, dir_name(name), &found);
         r = r == 0 ? -EEXIST : r == -ENOENT ? 0 : r;
     }
-    if (r == 0) {
+    if (r < 0)
+        goto unlock;
+    do {
         rwlock_write(&dir->map_lock);
         r = create_locked(fs, rq, dir, name, what, ret_attr, ret_inode);
         rwlock_write_release(&dir->map_lock);
-    }
+    } while (r == -ENOSPC && (r = reaper_relieve(fs, rq, &reaped)) == 0);
+unlock:
     rwlock_write_release(&dir->name_lock);
 put:
     inode_put(fs, dir);
@@ -321,7 +325,8 @@ static int tmpfile_locked(struct fs *fs, const struct fs_request *rq, struct ino
 int fs_tmpfile(struct fs *fs, const struct fs_request *rq, uint64_t parent, uint32_t mode,
                int flags, struct fs_attr *ret_attr, struct fs_handle **ret_handle)
 {
-    struct inode *dir, *inode;
+    uint64_t reaped = atomic_load(&fs->reaped);
+    struct inode *dir, *inode = NULL;
     int r;
 
     r = fs_may_change(fs);
@@ -329,9 +334,11 @@ int fs_tmpfile(struct fs *fs, const struct fs_request *rq, uint64_t parent, uint
         r = inode_get(fs, parent, &dir);
     if (r < 0)
         return r;
-    rwlock_read(&dir->map_lock);
-    r = tmpfile_locked(fs, rq, dir, mode, ret_attr, &inode);
-    rwlock_read_release(&dir->map_lock);
+    do {
+        rwlock_read(&dir->map_lock);
+        r = tmpfile_locked(fs, rq, dir, mode, ret_attr, &inode);
+        rwlock_read_release(&dir->map_lock);
+    } while (r == -ENOSPC && (r = reaper_relieve(fs, rq, &reaped)) == 0);
     if (r < 0)
         goto put;
     r = handle_make(fs, inode, flags, ret_handle);

@@ -22,6 +22,7 @@ struct allocation {
     const struct fs_request *rq;
     struct inode *inode;
     uint64_t offset, end; /* bytes */
+    bool kill_suidgid;
 };
 
 static uint64_t block_down(uint64_t offset)
@@ -92,7 +93,8 @@ static int allocate_step(struct allocation *all, uint64_t *at, bool keep_size, b
     txn_begin(&txn, all->fs->space);
     rwlock_write(&all->inode->map_lock);
     record = inode_edit(all->fs->meta, &txn, all->inode->ino);
-    r = record ? 0 : -ENOMEM;
+    r = record ? privileges_drop(all->fs, &txn, all->inode->ino, record, all->kill_suidgid)
+               : -ENOMEM;
     /* What growth uncovers was allocated before, if it is written; new extents are not. */
     if (r == 0 && !keep_size && all->end > le64_get(record->size))
         r = resize_zero_bytes(all->fs, all->inode, record, le64_get(record->size), all->end,
@@ -171,7 +173,8 @@ static int take_blocks(struct allocation *all, enum dxf_intent_kind kind)
 
     r = zero_ends(all);
     if (r == 0)
-        r = range_op_run(all->fs, all->inode, kind, first, end > first ? end - first : 0);
+        r = range_op_run(all->fs, all->inode, kind, first, end > first ? end - first : 0,
+                         all->kill_suidgid);
     return r;
 }
 
@@ -199,24 +202,6 @@ static int check_file(struct fs *fs, struct inode *inode, int mode)
     return r;
 }
 
-static int drop_privileges_now(struct fs *fs, struct inode *inode)
-{
-    struct dxf_inode *record;
-    struct txn txn;
-    int r;
-
-    txn_begin(&txn, fs->space);
-    rwlock_write(&inode->map_lock);
-    record = inode_edit(fs->meta, &txn, inode->ino);
-    r = record ? privileges_drop(fs, &txn, inode->ino, record, true) : -ENOMEM;
-    if (r == 0)
-        r = txn_commit(&txn, NULL);
-    else
-        txn_abort(&txn);
-    rwlock_write_release(&inode->map_lock);
-    return r;
-}
-
 static int run_ranged(struct allocation *all, int mode)
 {
     bool keep_size = mode & FALLOC_FL_KEEP_SIZE;
@@ -234,7 +219,14 @@ static int run_ranged(struct allocation *all, int mode)
 int fs_fallocate(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle, int mode,
                  uint64_t offset, uint64_t length)
 {
-    struct allocation all = { .fs = fs, .rq = rq, .inode = handle->inode, .offset = offset };
+    struct allocation all = {
+        .fs = fs,
+        .rq = rq,
+        .inode = handle->inode,
+        .offset = offset,
+        /* The protocol has no flag for it here; the superuser keeps set-ID bits, as CAP_FSETID would. */
+        .kill_suidgid = rq && rq->uid != 0,
+    };
     struct range_node node;
     uint64_t size;
     int r;
@@ -262,9 +254,6 @@ int fs_fallocate(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
     if (r < 0)
         return r;
     r = run_ranged(&all, mode);
-    /* The protocol has no flag for it here; the superuser keeps set-ID bits, as CAP_FSETID would. */
-    if (r == 0 && rq && rq->uid != 0)
-        r = drop_privileges_now(fs, all.inode);
     range_lock_release(&all.inode->ranges, &node);
     return r;
 }

@@ -190,6 +190,13 @@ void handle_put(struct fs *fs, struct fs_handle *handle);
 
 /* ---- attr.c ---- */
 
+/* Changes a record in one transaction. `stage` edits it or says why not, and is called again after a
+ * wait for space that a deletion gives back. Takes the name lock and the map lock. */
+typedef int (*record_stage)(struct fs *fs, struct txn *txn, uint64_t ino, struct dxf_inode *record,
+                            void *arg);
+int inode_change(struct fs *fs, const struct fs_request *rq, uint64_t ino, record_stage stage,
+                 void *arg);
+
 /* relatime: whether a read moves the access time. The map lock is held. */
 bool atime_is_due(const struct fs *fs, const struct dxf_inode *record, int64_t now);
 /* Moves it; takes the map lock. */

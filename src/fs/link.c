@@ -151,6 +151,7 @@ static int link_locked(struct fs *fs, struct inode *inode, struct inode *dir, st
 int fs_link(struct fs *fs, const struct fs_request *rq, uint64_t ino, uint64_t parent,
             struct fs_name name, struct fs_attr *ret_attr)
 {
+    uint64_t reaped = atomic_load(&fs->reaped);
     struct inode *both[2];
     struct inode *inode;
     struct entry entry;
@@ -171,9 +172,11 @@ int fs_link(struct fs *fs, const struct fs_request *rq, uint64_t ino, uint64_t p
     } else {
         both[0] = inode;
         both[1] = entry.dir;
-        maps_lock(both, 2);
-        r = link_locked(fs, inode, entry.dir, name, ret_attr);
-        maps_unlock(both, 2);
+        do {
+            maps_lock(both, 2);
+            r = link_locked(fs, inode, entry.dir, name, ret_attr);
+            maps_unlock(both, 2);
+        } while (r == -ENOSPC && (r = reaper_relieve(fs, rq, &reaped)) == 0);
     }
     entry_unlock(&entry);
     entry_put(fs, &entry);

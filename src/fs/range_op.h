@@ -10,10 +10,10 @@
 #include "fs/internal.h"
 #include "meta/orphan.h"
 
-/* kind: DXF_INTENT_PUNCH or DXF_INTENT_ZERO; first and count in blocks. mtime and ctime
- * move in the first transaction. */
+/* kind: DXF_INTENT_PUNCH or DXF_INTENT_ZERO; first and count in blocks. In the first transaction mtime
+ * and ctime move, and privileges go (privileges_drop). */
 int range_op_run(struct fs *fs, struct inode *inode, enum dxf_intent_kind kind, uint64_t first,
-                 uint64_t count);
+                 uint64_t count, bool kill_suidgid);
 int range_op_resume(struct fs *fs, struct inode *inode, const struct intent *intent);
 int range_op_drop(struct fs *fs, const struct intent *intent);
 

@@ -307,6 +307,7 @@ static int rename_locked(struct rename *re)
 
 static int rename_dirs(struct rename *re)
 {
+    uint64_t reaped = atomic_load(&re->fs->reaped);
     int r;
 
     if (is_cross(re)) {
@@ -322,9 +323,11 @@ static int rename_dirs(struct rename *re)
     if (r == 0 && re->moved != re->target) {
         struct inode *all[] = { re->from_dir, re->to_dir, re->moved, re->target };
 
-        maps_lock(all, 4);
-        r = rename_locked(re);
-        maps_unlock(all, 4);
+        do {
+            maps_lock(all, 4);
+            r = rename_locked(re);
+            maps_unlock(all, 4);
+        } while (r == -ENOSPC && (r = reaper_relieve(re->fs, re->rq, &reaped)) == 0);
     }
     unlock_names(re);
 unlock:

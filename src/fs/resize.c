@@ -93,13 +93,12 @@ static int truncate_ranged(struct fs *fs, struct inode *inode, uint64_t size, bo
     txn.use_reserve = true;
     rwlock_write(&inode->map_lock);
     record = inode_edit(fs->meta, &txn, inode->ino);
-    r = record ? 0 : -ENOMEM;
+    /* First: what the batch of blocks takes of the entry is what this leaves. */
+    r = record ? privileges_drop(fs, &txn, inode->ino, record, kill_suidgid) : -ENOMEM;
     if (r == 0 && size < le64_get(record->size))
         r = stage_shrink(fs, &txn, inode, record, size, &left);
     else if (r == 0)
         r = stage_grow(fs, &txn, inode, record, size);
-    if (r == 0)
-        r = privileges_drop(fs, &txn, inode->ino, record, kill_suidgid);
     if (r == 0) {
         record_set_mctime(record, meta_now());
         r = txn_commit(&txn, NULL);
@@ -112,13 +111,17 @@ static int truncate_ranged(struct fs *fs, struct inode *inode, uint64_t size, bo
     return r;
 }
 
-static int read_size(struct fs *fs, struct inode *inode, uint64_t *ret_size)
+int resize_read_size(struct fs *fs, struct inode *inode, bool to_change, uint64_t *ret_size)
 {
     const struct dxf_inode *record;
     int r;
 
     rwlock_read(&inode->map_lock);
     r = inode_view(fs->meta, NULL, inode->ino, &record);
+    if (r == 0 && !record_is_regular(record))
+        r = record_is_dir(record) ? -EISDIR : -EINVAL;
+    if (r == 0 && to_change)
+        r = record_may_change(record, false); /* may have become so since it was opened */
     if (r == 0)
         *ret_size = le64_get(record->size);
     rwlock_read_release(&inode->map_lock);
@@ -132,7 +135,7 @@ int resize_lock_to_end(struct fs *fs, const struct fs_request *rq, struct inode 
     int r;
 
     for (;;) {
-        r = read_size(fs, inode, &size);
+        r = resize_read_size(fs, inode, false, &size);
         if (r < 0)
             return r;
         start = (offset < size ? offset : size) & ~(uint64_t)(DXF_BLOCK_SIZE - 1);
@@ -140,7 +143,7 @@ int resize_lock_to_end(struct fs *fs, const struct fs_request *rq, struct inode 
                                request_wait(rq));
         if (r < 0)
             return r;
-        r = read_size(fs, inode, &size);
+        r = resize_read_size(fs, inode, false, &size);
         if (r == 0 && size >= start) {
             *ret_size = size;
             return 0;
@@ -170,7 +173,6 @@ int resize_truncate(struct fs *fs, const struct fs_request *rq, struct inode *in
 int resize_at_least(struct fs *fs, const struct fs_request *rq, struct inode *inode, uint64_t size,
                     bool kill_suidgid)
 {
-    const struct dxf_inode *record;
     struct range_node node;
     uint64_t old_size;
     int r;
@@ -178,11 +180,7 @@ int resize_at_least(struct fs *fs, const struct fs_request *rq, struct inode *in
     r = resize_lock_to_end(fs, rq, inode, size, &node, &old_size);
     if (r < 0)
         return r;
-    rwlock_read(&inode->map_lock);
-    r = inode_view(fs->meta, NULL, inode->ino, &record);
-    if (r == 0)
-        r = record_may_change(record, false);
-    rwlock_read_release(&inode->map_lock);
+    r = resize_read_size(fs, inode, true, &old_size);
     if (r == 0)
         r = truncate_ranged(fs, inode, size > old_size ? size : old_size, kill_suidgid);
     range_lock_release(&inode->ranges, &node);

@@ -24,6 +24,10 @@ int resize_at_least(struct fs *fs, const struct fs_request *rq, struct inode *in
 int resize_zero_bytes(struct fs *fs, const struct inode *inode, const struct dxf_inode *record,
                       uint64_t from, uint64_t to, bool *ret_stored);
 
+/* The size of a regular file; with to_change, of one whose bytes may change: -EPERM immutable.
+ * -EISDIR, -EINVAL no file. */
+int resize_read_size(struct fs *fs, struct inode *inode, bool to_change, uint64_t *ret_size);
+
 /* Locks [min(offset, EOF) rounded down to its block, end of everything) exclusively: EOF then does
  * not move, and *ret_size is where it is. */
 int resize_lock_to_end(struct fs *fs, const struct fs_request *rq, struct inode *inode,

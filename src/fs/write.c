@@ -368,24 +368,6 @@ static int write_part(struct write *write)
 
 /* ---- lock -------------------------------------------------------------------------------------- */
 
-static int read_size(const struct write *write, uint64_t *ret_size)
-{
-    struct inode *inode = write->inode;
-    const struct dxf_inode *record;
-    int r;
-
-    rwlock_read(&inode->map_lock);
-    r = inode_view(write->fs->meta, NULL, inode->ino, &record);
-    if (r == 0 && !record_is_regular(record))
-        r = record_is_dir(record) ? -EISDIR : -EINVAL;
-    if (r == 0 && !write->written_back)
-        r = record_may_change(record, false); /* may have become so since it was opened */
-    if (r == 0)
-        *ret_size = le64_get(record->size);
-    rwlock_read_release(&inode->map_lock);
-    return r;
-}
-
 /* Locks what the write needs; sets write->at and ->end. */
 static int write_lock(struct write *write, const struct fs_request *rq, uint64_t offset,
                       size_t length, bool append, struct range_node *node)
@@ -394,7 +376,7 @@ static int write_lock(struct write *write, const struct fs_request *rq, uint64_t
     uint64_t size;
     int r;
 
-    r = read_size(write, &size);
+    r = resize_read_size(write->fs, inode, !write->written_back, &size);
     if (r < 0)
         return r;
     if (!append && offset + length <= size) {
@@ -405,7 +387,7 @@ static int write_lock(struct write *write, const struct fs_request *rq, uint64_t
                                request_wait(rq));
         if (r < 0)
             return r;
-        r = read_size(write, &size);
+        r = resize_read_size(write->fs, inode, !write->written_back, &size);
         if (r == 0 && offset + length <= size)
             goto locked;
         /* Cut short in between: it extends now. */

@@ -157,10 +157,19 @@ static int stage_acl(const struct xattr_name *name, const void *value, size_t si
     return 0;
 }
 
+struct xattr_change {
+    struct xattr_name name;
+    const void *value;
+    size_t size;
+    int flags;
+    bool kill_sgid;
+};
+
 static int stage_set(struct fs *fs, struct txn *txn, uint64_t ino, struct dxf_inode *record,
-                     const struct xattr_name *name, const void *value, size_t size, int flags,
-                     bool kill_sgid)
+                     void *arg)
 {
+    const struct xattr_change *change = arg;
+    const struct xattr_name *name = &change->name;
     bool store = true;
     int r;
 
@@ -168,22 +177,25 @@ static int stage_set(struct fs *fs, struct txn *txn, uint64_t ino, struct dxf_in
     if (r == 0)
         r = check_kind(record, name);
     if (r == 0 && is_acl(name))
-        r = stage_acl(name, value, size, kill_sgid, record, &store);
+        r = stage_acl(name, change->value, change->size, change->kill_sgid, record, &store);
     if (r < 0)
         return r;
-    if (!store) {
+    if (store)
+        r = xattr_set(fs->meta, txn, ino, record, name, change->value, change->size, change->flags);
+    else
         r = xattr_remove(fs->meta, txn, ino, record, name);
-        return r == -ENODATA ? 0 : r;
-    }
-    r = xattr_set(fs->meta, txn, ino, record, name, value, size, flags);
+    if (r == -ENODATA && !store)
+        r = 0;
     if (r == 0 && is_capability(name))
         record->flags = le32_make(le32_get(record->flags) | DXF_FLAG_CAPABILITY);
+    record_set_ctime(record, meta_now());
     return r;
 }
 
 static int stage_remove(struct fs *fs, struct txn *txn, uint64_t ino, struct dxf_inode *record,
-                        const struct xattr_name *name)
+                        void *arg)
 {
+    const struct xattr_name *name = &((const struct xattr_change *)arg)->name;
     int r;
 
     r = record_may_change(record, true);
@@ -194,76 +206,37 @@ static int stage_remove(struct fs *fs, struct txn *txn, uint64_t ino, struct dxf
                                          : xattr_remove(fs->meta, txn, ino, record, name);
     if (r == 0 && is_capability(name))
         record->flags = le32_make(le32_get(record->flags) & ~DXF_FLAG_CAPABILITY);
+    record_set_ctime(record, meta_now());
     /* Removing an ACL that is not there is no error: setfacl -b does it. */
     return r == -ENODATA && is_acl(name) ? 0 : r;
-}
-
-/* value NULL and size 0 with remove set: takes the attribute away. */
-static int change_xattr(struct fs *fs, const struct fs_request *rq, uint64_t ino,
-                        const struct xattr_name *name, const void *value, size_t size, int flags,
-                        bool kill_sgid, bool remove)
-{
-    struct dxf_inode *record;
-    struct inode *inode;
-    struct txn txn;
-    int r;
-
-    r = fs_may_change(fs);
-    if (r == 0)
-        r = inode_get(fs, ino, &inode);
-    if (r < 0)
-        return r;
-    r = rwlock_write_wait(&inode->name_lock, request_wait(rq));
-    if (r < 0)
-        goto put;
-    txn_begin(&txn, fs->space);
-    rwlock_write(&inode->map_lock);
-    record = inode_edit(fs->meta, &txn, ino);
-    if (!record)
-        r = -ENOMEM;
-    else if (remove)
-        r = stage_remove(fs, &txn, ino, record, name);
-    else
-        r = stage_set(fs, &txn, ino, record, name, value, size, flags, kill_sgid);
-    if (r == 0) {
-        record_set_ctime(record, meta_now());
-        r = txn_commit(&txn, NULL);
-    } else {
-        txn_abort(&txn);
-    }
-    rwlock_write_release(&inode->map_lock);
-    rwlock_write_release(&inode->name_lock);
-put:
-    inode_put(fs, inode);
-    return r;
 }
 
 int fs_setxattr(struct fs *fs, const struct fs_request *rq, uint64_t ino, const char *name,
                 const void *value, size_t size, int flags, bool kill_sgid)
 {
-    struct xattr_name parsed;
+    struct xattr_change change = {
+        .value = value, .size = size, .flags = flags, .kill_sgid = kill_sgid
+    };
+    bool remove;
     int r;
 
     if (flags & ~(XATTR_CREATE | XATTR_REPLACE))
         return -EINVAL;
     if (size > DXF_XATTR_VALUE_MAX)
         return -E2BIG;
-    r = xattr_parse(name, &parsed);
+    r = xattr_parse(name, &change.name);
     if (r < 0)
         return r;
     /* An empty ACL is no ACL. */
-    if (is_acl(&parsed) && size == 0)
-        return change_xattr(fs, rq, ino, &parsed, NULL, 0, 0, false, true);
-    return change_xattr(fs, rq, ino, &parsed, value, size, flags, kill_sgid, false);
+    remove = is_acl(&change.name) && size == 0;
+    return inode_change(fs, rq, ino, remove ? stage_remove : stage_set, &change);
 }
 
 int fs_removexattr(struct fs *fs, const struct fs_request *rq, uint64_t ino, const char *name)
 {
-    struct xattr_name parsed;
+    struct xattr_change change = { 0 };
     int r;
 
-    r = xattr_parse(name, &parsed);
-    if (r < 0)
-        return r;
-    return change_xattr(fs, rq, ino, &parsed, NULL, 0, 0, false, true);
+    r = xattr_parse(name, &change.name);
+    return r < 0 ? r : inode_change(fs, rq, ino, stage_remove, &change);
 }

@@ -14,7 +14,10 @@
 #include <errno.h>
 #include <string.h>
 
-#define RESERVE_MIN 32u
+/* The longest chain: removing one attribute writes the others anew before the old chain goes. */
+#define CHAIN_PAYLOAD sizeof(((struct dxf_chain *)NULL)->payload)
+#define RESERVE_CHAIN ((DXF_XATTR_CHAIN_MAX + CHAIN_PAYLOAD - 1) / CHAIN_PAYLOAD)
+#define RESERVE_MIN (32u + RESERVE_CHAIN)
 #define RESERVE_MAX 16384u
 
 static uint64_t bitmap_lines(uint64_t blocks)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A filesystem in memory for the tests of fs/: short calls that fail the test when they fail.
+ * A filesystem in memory for the tests of fs/: short calls that fail the test when they fail. A test
+ * may say FX_POOL_SIZE before it includes this.
  */
 #ifndef DAXFUSE_TEST_FS_H
 #define DAXFUSE_TEST_FS_H
@@ -17,10 +18,15 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#ifndef FX_POOL_SIZE
+# define FX_POOL_SIZE (64u << 20)
+#endif
+
 struct fs_fixture {
     struct pool_fixture below;
     struct fs *fs;
     struct fs_request rq;
+    struct fs_recovered recovered; /* by the last mount */
 };
 
 static struct fs_fixture fx;
@@ -32,7 +38,7 @@ static inline void fx_mount(void)
 
     ck_assert_int_eq(persist_open_pmem(fx.below.memory, fx.below.size, &persist), 0);
     ck_assert_int_eq(pool_open_memory(fx.below.memory, fx.below.size, persist, &fx.below.pool), 0);
-    ck_assert_int_eq(fs_open(fx.below.pool, &options, &fx.fs, NULL), 0);
+    ck_assert_int_eq(fs_open(fx.below.pool, &options, &fx.fs, &fx.recovered), 0);
 }
 
 static inline void fx_umount(void)
@@ -44,7 +50,7 @@ static inline void fx_umount(void)
 static inline void fx_setup(void)
 {
     fx = (struct fs_fixture){ .rq = { .in_group = true } };
-    pool_fixture_create(&fx.below, 64u << 20);
+    pool_fixture_create(&fx.below, FX_POOL_SIZE);
     ck_assert_int_eq(meta_format(fx.below.pool, fx.below.journal, fx.below.space, 0755, 0, 0), 0);
     space_close(fx.below.space);
     journal_close(fx.below.journal);
@@ -65,6 +71,15 @@ static inline void fx_remount(bool crash)
         atomic_store(&fx.below.pool->failed, true);
     fx_umount();
     fx_mount();
+}
+
+static inline uint64_t fx_blocks_free(void)
+{
+    struct fs_statfs statfs;
+
+    ck_assert_int_eq(fs_sync(fx.fs), 0);
+    fs_statfs(fx.fs, &statfs);
+    return statfs.free;
 }
 
 static inline struct fs_attr fx_attr(uint64_t ino)
@@ -162,6 +177,7 @@ static inline int fx_main(const char *name, void (*add)(TCase *))
     SRunner *runner = srunner_create(suite);
     int failed;
 
+    tcase_set_timeout(tcase, 30);
     tcase_add_checked_fixture(tcase, fx_setup, fx_teardown);
     add(tcase);
     suite_add_tcase(suite, tcase);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "test_fs.h"
 
+#include <linux/falloc.h>
+
 static int set_mode(uint64_t ino, uint32_t mode)
 {
     struct fs_attr attr = { .mode = mode };
@@ -59,6 +61,45 @@ START_TEST(test_set_id_bits_go)
     ck_assert_int_eq(set_mode(ino, 06744), 0);
     ck_assert_int_eq(fs_setattr(fx.fs, &fx.rq, ino, &attr, FS_SET_UID, &attr), 0);
     ck_assert_uint_eq(attr.mode & 07777, 02744);
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
+static uint64_t transactions(void)
+{
+    struct journal_stats stats;
+
+    journal_get_stats(fs_journal(fx.fs), &stats);
+    return stats.commits;
+}
+
+/* In the transaction that changes the file: a crash does not find one without the other. */
+START_TEST(test_set_id_bits_go_with_fallocate)
+{
+    static const int modes[] = { 0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                 FALLOC_FL_KEEP_SIZE };
+    struct fs_request other = { .uid = 5, .gid = 5 };
+    struct fs_handle *handle = fx_create("f");
+    uint64_t ino = fs_handle_ino(handle), before;
+    char value[8];
+
+    for (unsigned i = 0; i < 3; i++) {
+        ck_assert_int_eq(set_mode(ino, 06755), 0);
+        ck_assert_int_eq(fs_setxattr(fx.fs, &fx.rq, ino, "security.capability", "cap", 3, 0, false),
+                         0);
+        before = transactions();
+        ck_assert_int_eq(fs_fallocate(fx.fs, &other, handle, modes[i], 0, 10000), 0);
+        ck_assert_uint_eq(transactions() - before, 1);
+        ck_assert_uint_eq(fx_attr(ino).mode & 07777, 0755);
+        ck_assert_int_eq(fs_getxattr(fx.fs, &fx.rq, ino, "security.capability", value, 8),
+                         -ENODATA);
+    }
+    /* The superuser keeps set-ID bits; a capability goes with any change of content. */
+    ck_assert_int_eq(set_mode(ino, 06755), 0);
+    ck_assert_int_eq(fs_setxattr(fx.fs, &fx.rq, ino, "security.capability", "cap", 3, 0, false), 0);
+    ck_assert_int_eq(fs_fallocate(fx.fs, &fx.rq, handle, FALLOC_FL_ZERO_RANGE, 0, 10000), 0);
+    ck_assert_uint_eq(fx_attr(ino).mode & 07777, 06755);
+    ck_assert_int_eq(fs_getxattr(fx.fs, &fx.rq, ino, "security.capability", value, 8), -ENODATA);
     fs_release(fx.fs, handle);
 }
 END_TEST
@@ -123,6 +164,7 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, test_owner_and_umask);
     tcase_add_test(tcase, test_chmod_outside_the_group);
     tcase_add_test(tcase, test_set_id_bits_go);
+    tcase_add_test(tcase, test_set_id_bits_go_with_fallocate);
     tcase_add_test(tcase, test_times);
     tcase_add_test(tcase, test_immutable);
     tcase_add_test(tcase, test_append_only);
