@@ -12,8 +12,8 @@ const struct fsck_finding fsck_findings[] = {
     { FSCK_SUPER_SPARE, FSCK_SAFE, "spare superblock is damaged", "written anew" },
     { FSCK_SUPER_DIFFER, FSCK_NOTE, "the spare superblock is older than the superblock", NULL },
     { FSCK_SUPER_MARKED, FSCK_SAFE, "damage was met while it was served", "the mark is removed" },
-    { FSCK_RETIRE_SLOT, FSCK_NOTE, "a retire slot of the journal is torn; the other one serves",
-      NULL },
+    { FSCK_RETIRE_SLOT, FSCK_SAFE, "a retire slot of the journal is damaged; the other one serves",
+      "written anew" },
     { FSCK_RETIRE_BOTH, FSCK_UNSAFE, "both retire slots of the journal are damaged",
       "the journal is emptied" },
     { FSCK_JOURNAL_LIVE, FSCK_NOTE, "journal replayed", NULL },
@@ -89,17 +89,29 @@ static const struct fsck_finding *finding_of(enum fsck_id id)
     return finding;
 }
 
-static void print_finding(struct fsck *fsck, const struct fsck_finding *finding, const char *format,
-                          va_list args)
+static void __attribute__((format(printf, 2, 3))) say(struct fsck *fsck, const char *format, ...)
 {
-    FILE *out = fsck->options->out;
+    va_list args;
+
+    va_start(args, format);
+    if (fsck->options->out != NULL)
+        vfprintf(fsck->options->out, format, args);
+    va_end(args);
+}
+
+/* Counts it, and prints its line but for the end. */
+static const struct fsck_finding *begin(struct fsck *fsck, enum fsck_id id, const char *format,
+                                        va_list args)
+{
+    const struct fsck_finding *finding = finding_of(id);
 
     fsck_progress_end(fsck);
-    if (out == NULL)
-        return;
-    fprintf(out, "%03d: ", (int)finding->id);
-    vfprintf(out, format, args);
-    fprintf(out, ": %s", finding->text);
+    fsck->result->count[id]++;
+    say(fsck, "%03d: ", (int)id);
+    if (fsck->options->out != NULL)
+        vfprintf(fsck->options->out, format, args);
+    say(fsck, ": %s", finding->text);
+    return finding;
 }
 
 /* y, n or a, on the terminal. No answer is no. */
@@ -155,26 +167,22 @@ static bool decide(struct fsck *fsck, const struct fsck_finding *finding)
 
 bool fsck_found(struct fsck *fsck, enum fsck_id id, const char *format, ...)
 {
-    const struct fsck_finding *finding = finding_of(id);
-    FILE *out = fsck->options->out;
+    const struct fsck_finding *finding;
     va_list args;
 
     va_start(args, format);
-    print_finding(fsck, finding, format, args);
+    finding = begin(fsck, id, format, args);
     va_end(args);
-    fsck->result->count[id]++;
     fsck->result->found++;
     bool repair = decide(fsck, finding);
     if (repair) {
         fsck->result->fixed++;
-        if (out != NULL)
-            fprintf(out, "; %s\n", finding->repair);
+        say(fsck, "; %s\n", finding->repair);
     } else {
         fsck->result->left++;
         if (hides_others(id))
             fsck->incomplete = true;
-        if (out != NULL)
-            fputc('\n', out);
+        say(fsck, "\n");
     }
     return repair;
 }
@@ -184,8 +192,7 @@ void fsck_unrepaired(struct fsck *fsck, const char *why)
     fsck->result->fixed--;
     fsck->result->left++;
     fsck->incomplete = true;
-    if (fsck->options->out != NULL)
-        fprintf(fsck->options->out, "     not repaired: %s\n", why);
+    say(fsck, "     not repaired: %s\n", why);
 }
 
 void fsck_note(struct fsck *fsck, enum fsck_id id, const char *format, ...)
@@ -193,11 +200,9 @@ void fsck_note(struct fsck *fsck, enum fsck_id id, const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    print_finding(fsck, finding_of(id), format, args);
+    begin(fsck, id, format, args);
     va_end(args);
-    fsck->result->count[id]++;
-    if (fsck->options->out != NULL)
-        fputs(" (no error)\n", fsck->options->out);
+    say(fsck, " (no error)\n");
 }
 
 void fsck_progress(struct fsck *fsck, const char *phase, uint64_t done, uint64_t all)

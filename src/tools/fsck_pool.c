@@ -74,38 +74,44 @@ static int journal_reset(struct fsck *fsck)
     return error;
 }
 
-static int check_journal(struct fsck *fsck, uint64_t *ret_sequence)
+/* A journal that can not be replayed. */
+static int bad_journal(struct fsck *fsck, bool slots)
 {
-    struct journal_replayed replayed = { 0 };
-    unsigned bad = 0;
     bool reset;
 
-    for (unsigned i = 0; i < DXF_RETIRE_SLOTS; i++)
-        bad += validate_retire(slot_at(fsck, i), i, &fsck->pool->super) != NULL;
-    if (bad == 1)
-        fsck_note(fsck, FSCK_RETIRE_SLOT, "block %u", DXF_JOURNAL_BLOCK);
-
-    int error = journal_replay(fsck->pool, &replayed);
-    if (error == 0) {
-        if (replayed.entries > 0)
-            fsck_note(fsck, FSCK_JOURNAL_LIVE, "%" PRIu64 " entries, %" PRIu64 " bytes",
-                      replayed.entries, replayed.bytes);
-        *ret_sequence = replayed.last_sequence;
-        return 0;
-    }
-    if (error != -EUCLEAN)
-        return error;
-    if (bad == DXF_RETIRE_SLOTS)
+    if (slots)
         reset = fsck_found(fsck, FSCK_RETIRE_BOTH, "block %u", DXF_JOURNAL_BLOCK);
     else
         reset = fsck_found(fsck, FSCK_JOURNAL_BAD, "logs at block %" PRIu64,
                            le64_get(fsck->pool->super.log_start));
-    *ret_sequence = 0;
     if (reset)
         return journal_reset(fsck);
     /* The writer needs a journal that can be relied on. */
     fsck->write = false;
     fsck->incomplete = true;
+    return 0;
+}
+
+static int check_journal(struct fsck *fsck, uint64_t *ret_sequence)
+{
+    struct journal_replayed replayed = { 0 };
+    unsigned bad = 0;
+
+    for (unsigned i = 0; i < DXF_RETIRE_SLOTS; i++)
+        bad += validate_retire(slot_at(fsck, i), i, &fsck->pool->super) != NULL;
+
+    int error = journal_replay(fsck->pool, &replayed);
+    if (error == -EUCLEAN)
+        error = bad_journal(fsck, bad == DXF_RETIRE_SLOTS);
+    else if (error == 0 && replayed.entries > 0)
+        fsck_note(fsck, FSCK_JOURNAL_LIVE, "%" PRIu64 " entries, %" PRIu64 " bytes",
+                  replayed.entries, replayed.bytes);
+    if (error < 0)
+        return error;
+    /* Both slots were written anew by the replay, or by bad_journal where that may write. */
+    if (bad == 1)
+        fsck_found(fsck, FSCK_RETIRE_SLOT, "block %u", DXF_JOURNAL_BLOCK);
+    *ret_sequence = replayed.last_sequence;
     return 0;
 }
 

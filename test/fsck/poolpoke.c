@@ -9,7 +9,8 @@
  *   poolpoke POOL metadata      prints the metadata in use: OFFSET LENGTH WHAT a line
  *
  * The numbers of cases are those of the findings. EXPECTED: numbers that must be among the findings.
- * SAFE: p where -p repairs all of it. EXCEPT: what may be lost (names of poolfill; - nothing).
+ * SAFE: p where -p repairs all of it, n where it is a note and the next mount sees to it. EXCEPT: what
+ * may be lost (names of poolfill; - nothing).
  */
 #include "image.h"
 
@@ -95,6 +96,22 @@ static void super_marked(void)
     seal_super(IMAGE_SUPER);
     memcpy(image_block(DXF_SPARE_BLOCK), IMAGE_SUPER, sizeof(*IMAGE_SUPER));
 }
+static void super_differ(void)
+{
+    struct dxf_super *spare = image_block(DXF_SPARE_BLOCK);
+
+    spare->error_count = le32_make(1);
+    seal_super(spare);
+}
+static void retire_one(void)
+{
+    flip(&slot(0)->retired);
+}
+static void retire_newer(void)
+{
+    unsigned newer = le64_get(slot(1)->generation) > le64_get(slot(0)->generation);
+    flip(&slot(newer)->tail[0]);
+}
 static void retire_both(void)
 {
     flip(&slot(0)->retired);
@@ -126,6 +143,33 @@ static void badblocks(void)
 static void intent_line(void)
 {
     flip((uint8_t *)image_block(DXF_INTENT_BLOCK) + 130);
+}
+
+/* A punch of a range in which there is nothing. */
+static void put_intent(uint64_t ino, uint32_t generation)
+{
+    struct dxf_intent *intent = (struct dxf_intent *)image_block(DXF_INTENT_BLOCK) + 4;
+
+    *intent = (struct dxf_intent){
+        .kind = le16_make(DXF_INTENT_PUNCH),
+        .inode = le64_make(ino),
+        .length = le64_make(2 * DXF_BLOCK_SIZE),
+        .cursor = le64_make(2 * DXF_BLOCK_SIZE),
+        .generation = le32_make(generation),
+    };
+    seal_intent(intent, 4);
+}
+static void intent_no_inode(void)
+{
+    put_intent(1u << 30, 1);
+}
+static void intent_other_generation(void)
+{
+    put_intent(ino_of("empty"), le32_get(named("empty")->generation) + 1);
+}
+static void intent_pending(void)
+{
+    put_intent(ino_of("empty"), le32_get(named("empty")->generation));
 }
 
 static void anchor_csum(void)
@@ -199,6 +243,11 @@ static void root_csum(void)
 static void root_gone(void)
 {
     memset(image_record(DXF_INO_ROOT), 0, sizeof(struct dxf_inode));
+}
+static void root_bad(void)
+{
+    image_record(DXF_INO_ROOT)->layout = 77;
+    seal_inode(image_record(DXF_INO_ROOT), DXF_INO_ROOT);
 }
 static void inode_blocks(void)
 {
@@ -479,11 +528,17 @@ static const struct {
 } cases[] = {
     { "101-superblock", super_primary, "p", "101", "-" },
     { "102-spare", super_spare, "p", "102", "-" },
+    { "103-spare-differs", super_differ, "n", "103", "-" },
     { "104-marked", super_marked, "p", "104", "-" },
+    { "105-retire-slot", retire_one, "p", "105", "-" },
+    { "105-retire-slot-newer", retire_newer, "p", "105", "-" },
     { "106-retire-slots", retire_both, "-", "106", "-" },
     { "108-journal-entry", journal_entry, "-", "108", "-" },
     { "110-bad-blocks", badblocks, "-", "110", "-" },
     { "111-intent", intent_line, "-", "111", "-" },
+    { "112-intent-no-inode", intent_no_inode, "n", "112", "-" },
+    { "112-intent-generation", intent_other_generation, "n", "112", "-" },
+    { "113-intent-pending", intent_pending, "n", "113", "-" },
     { "201-anchor", anchor_csum, "-", "201", "-" },
     { "202-table-hole", table_hole, "-", "202,505", "many" },
     { "203-table-size", table_size, "p", "203", "-" },
@@ -495,6 +550,8 @@ static const struct {
     { "302-inode", inode_bad, "-", "302", "small,short" },
     { "302-directory", dir_inode_bad, "-", "302", "tree" },
     { "303-root-gone", root_gone, "-", "303",
+      "small,empty,spread,second,many,tree,link1,short,long,attrs,fifo" },
+    { "303-root-damaged", root_bad, "-", "303",
       "small,empty,spread,second,many,tree,link1,short,long,attrs,fifo" },
     { "304-blocks", inode_blocks, "p", "304", "-" },
     { "304-blocks-directory", dir_blocks, "p", "304", "-" },
