@@ -8,6 +8,7 @@
  *
  * The pool is locked while the program runs, as it is by a server.
  */
+#include "base/stdfds.h"
 #include "fs/fs.h"
 #include "media/pool.h"
 
@@ -86,6 +87,8 @@ int main(int argc, char **argv)
 {
     int from, r;
 
+    if (stdfds_open() < 0)
+        return 1;
     if (argc != 4) {
         fprintf(stderr, "usage: copy_in POOL FILE NAME\n");
         return 2;

@@ -2,7 +2,10 @@
 # shellcheck shell=bash disable=SC2034
 SUITE_WHAT='bad pools, mountpoints, sizes and names: the exit status, and what is said about it'
 SUITE_WHEN=always
-SUITE_PACKAGES=(util-linux)
+SUITE_PACKAGES=(util-linux python3)
+
+# shellcheck source=test/badinput/doors.sh
+. "$ROOT/test/badinput/doors.sh"
 
 suite_run() {
     build_test >&2 || { not_ok build; return 1; }
@@ -20,6 +23,13 @@ suite_run() {
     mkfs_sizes
     mountpoints
     second_server
+    copies
+    blanks
+    without_rights
+    namespaces
+    floods
+    bad_answers
+    doors
     names
     with_host_full never
     with_host_full force
@@ -239,6 +249,199 @@ second_server() {
     rm -f good-link
     expect second:first-lives touch "$MNT/alive"
     expect second:umount pool_umount good "$MNT" || umount -l "$MNT"
+}
+
+# control_socket POOL: where its server's would be.
+control_socket() {
+    echo "/run/daxfuse/$("$OUT/bin/daxfuse-ctl" info --json "$1" |
+        sed -nE 's/.*"uuid": *"([^"]+)".*/\1/p').sock"
+}
+
+# bad_peer WHAT ARGUMENTS...: test/badinput/control.py, in the background as $PEER; returns when it is
+# ready.
+bad_peer() {
+    local tries=100
+    : >peer.log
+    "$ROOT/test/badinput/control.py" "$@" >peer.log 2>&1 &
+    PEER=$!
+    until grep -q ready peer.log; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || { not_ok "control.py:$1" "$(cat peer.log)"; return 1; }
+        sleep 0.05
+    done
+}
+
+bad_peer_end() {
+    kill "$PEER"
+    wait "$PEER" 2>/dev/null
+}
+
+# A copy has the UUID of its original, and so the name of its socket. Servers that only read share
+# their pool, but not the socket.
+copies() {
+    local socket options name
+    socket=$(control_socket good)
+    cp good copy
+    for options in '' '-o ro'; do
+        name=${options:+-read-only}
+        # shellcheck disable=SC2086 # none or two words
+        expect "copy:first$name" "$OUT/bin/daxfuse" $options good "$MNT"
+        MOUNTED=1
+        # shellcheck disable=SC2086
+        refused "copy:second$name" 16 "$WORK/copy|||same UUID|||$socket|||umount that one" \
+            "$OUT/bin/daxfuse" $options copy "$WORK/second"
+        expect "copy:not-mounted$name" bash -c '! mountpoint -q second'
+        [ -z "$options" ] || refused copy:readers 16 "$WORK/good|||same UUID|||$socket" \
+            "$OUT/bin/daxfuse" -o ro good "$WORK/second"
+        refused "copy:info$name" 1 "copy: .*another file|||$WORK/good" \
+            "$OUT/bin/daxfuse-ctl" info copy
+        refused "copy:stop$name" 1 "copy: .*another file|||$WORK/good" \
+            "$OUT/bin/daxfuse-ctl" stop copy
+        ln good good-link
+        expect "copy:other-name$name" "$OUT/bin/daxfuse-ctl" info good-link
+        rm good-link
+        MOUNTED=
+        expect "copy:stop-first$name" "$OUT/bin/daxfuse-ctl" stop "$MNT" || umount -l "$MNT"
+    done
+    truncate -s 15M copy
+    refused stop:unserved 1 'copy: is not served' "$OUT/bin/daxfuse-ctl" stop copy
+    rm -f copy
+}
+
+# The mount says which pool it is of, with its blanks and backslashes.
+blanks() {
+    cp good 'a b\040c'
+    expect blanks:mount "$OUT/bin/daxfuse" 'a b\040c' "$MNT"
+    expect blanks:info "$OUT/bin/daxfuse-ctl" info "$MNT"
+    expect blanks:stop "$OUT/bin/daxfuse-ctl" stop "$MNT" || umount -l "$MNT"
+    rm -f 'a b\040c'
+}
+
+# Who may not reach the server hears that, and not that a folder is no pool.
+without_rights() {
+    local nobody=(env -u XDG_RUNTIME_DIR setpriv --reuid=65534 --regid=65534 --clear-groups)
+    chmod 711 "$WORK"
+    install -m 755 "$OUT/bin/daxfuse-ctl" ctl
+    mkdir -p runtime/daxfuse
+    chmod 700 runtime
+    expect rights:mount "$OUT/bin/daxfuse" -o allow_other good "$MNT"
+    MOUNTED=1
+    chmod 644 good
+    refused rights:path 1 "$MNT: its server cannot be reached|||XDG_RUNTIME_DIR|||as the user who" \
+        "${nobody[@]}" ./ctl info "$MNT"
+    refused rights:pool 1 'good.*in use|||XDG_RUNTIME_DIR|||as the user who' \
+        "${nobody[@]}" ./ctl info "$WORK/good"
+    refused rights:socket 1 "cannot be reached at $WORK/runtime.*Permission denied|||as the user who" \
+        "${nobody[@]}" env XDG_RUNTIME_DIR="$WORK/runtime" ./ctl stop good
+    chmod 600 good
+    refused rights:unreadable 1 'good: Permission denied|||as the user who.*or as root' \
+        "${nobody[@]}" ./ctl info "$WORK/good"
+    refused rights:path-unreadable 1 "$MNT: .*mount of $WORK/good.*Permission denied|||as the user who" \
+        "${nobody[@]}" ./ctl info "$MNT"
+    MOUNTED=
+    expect rights:umount pool_umount good "$MNT" || umount -l "$MNT"
+    rm -rf runtime ctl
+}
+
+# The numbers of processes are others in another namespace.
+namespaces() {
+    local said server
+    unshare --pid --fork --kill-child "$OUT/bin/daxfuse" -f good "$MNT" 2>"$WORK/pid.log" &
+    wait_mounted || { not_ok pid:mount "$(cat "$WORK/pid.log")"; return; }
+    server=$(pool_servers good | tail -n 1)
+    said=$(timeout 30 "$OUT/bin/daxfuse-ctl" stop --json good 2>&1)
+    expect "pid:server-elsewhere" grep -qE "\"pid\": *$server\b" <<<"$said"
+    pool_wait_ended good || umount -l "$MNT"
+    expect pid:mount-again "$OUT/bin/daxfuse" good "$MNT"
+    # The server has two seconds of patience with this one: who waits for its end waits as long.
+    bad_peer flood "$(control_socket good)" 1 &&
+        expect pid:ctl-elsewhere timeout 30 \
+            unshare --pid --fork --kill-child "$OUT/bin/daxfuse-ctl" stop good
+    said=$("$OUT/bin/daxfuse-ctl" info --json good 2>&1)
+    expect pid:ended grep -qE '"served": *false' <<<"$said"
+    bad_peer_end
+    pool_wait_ended good || umount -l "$MNT"
+}
+
+# Clients that send and do not read: they keep neither others from asking nor the server from ending.
+floods() {
+    local socket server how tries
+    socket=$(control_socket good)
+    for how in '1' '3 0.2' '16'; do
+        expect "flood:mount-${how// /-}" "$OUT/bin/daxfuse" good "$MNT" || return
+        server=$(pool_servers good)
+        # shellcheck disable=SC2086 # two words
+        bad_peer flood "$socket" $how
+        tries=200
+        until "$OUT/bin/daxfuse-ctl" info good >&2 || [ "$tries" = 0 ]; do
+            tries=$((tries - 1))
+            sleep 0.1
+        done
+        expect "flood:others-${how// /-}" test "$tries" -gt 0
+        if [ "$how" = 1 ]; then
+            expect "flood:stop-${how// /-}" timeout 10 "$OUT/bin/daxfuse-ctl" stop good
+        else
+            expect "flood:umount-${how// /-}" umount "$MNT"
+        fi
+        expect "flood:ends-${how// /-}" pool_wait_ended good || kill -KILL "$server"
+        bad_peer_end
+        mountpoint -q "$MNT" && umount -l "$MNT"
+    done
+}
+
+# daxfuse-ctl gets answers that no server of ours gives. It may fail, but with a sentence.
+bad_answers() {
+    local socket number=0 command said status what
+    socket=$(control_socket good)
+    echo '{}' >said
+    bad_peer answer "$socket" "$WORK/good" "$WORK/said" || return
+    while read -r command what; do
+        number=$((number + 1))
+        printf '{"%s": %s}\n' "$command" "$what" >said
+        set -- good
+        [ "$command" = grow ] && set -- good +1G
+        [ "$command" = extents ] && set -- good:/file
+        said=$(timeout 20 "$OUT/bin/daxfuse-ctl" "$command" "$@" 2>&1)
+        status=$?
+        printf '%s %s: %s: %s\n' "$command" "$what" "$status" "${said:0:500}" >&2
+        if [ "$status" -gt 1 ]; then
+            not_ok "answer:$number" "$command $what: status $status: ${said:0:200}"
+        elif [ "$status" = 1 ] && ! grep -q '^daxfuse-ctl: good' <<<"$said"; then
+            not_ok "answer:$number" "$command $what: it does not say what failed: ${said:0:200}"
+        else
+            ok "answer:$number"
+        fi
+    done <<'END'
+info "no JSON"
+info "[]"
+info ""
+info {"pool_device": "x"}
+info {"pool_inode": null}
+info {"error": null}
+info {"error": {"a": [1]}}
+info {"uuid": 5, "pool": {}, "label": [], "created_ns": 18446744073709551615, "needs_fsck": {}, "pid": -1}
+info {"size": -5, "available": 1e300, "inodes": 0, "inodes_free": 9223372036854775807}
+stat {}
+stat {"space": 3, "journal": [], "persist": "x", "fs": null, "requests": [1]}
+stat {"requests": 7}
+stat {"requests": {"read": 1, "write": {"count": "x"}, "x": null}}
+layout {}
+layout {"size": 0, "cells": [], "areas": []}
+layout {"size": 1, "cells": [], "areas": []}
+layout {"size": 18446744073709551615, "cells": [], "areas": []}
+layout {"size": 4096, "cells": {}, "areas": []}
+layout {"size": 4096, "cells": [0], "areas": 1}
+layout {"size": 4096, "cells": [18446744073709551615], "areas": [1, null, {}, {"name": 1, "offset": 18446744073709551615, "length": 18446744073709551615}]}
+layout {"size": 4096, "cells": ["x"], "areas": [{"name": "logs", "offset": 0, "length": 18446744073709551615}]}
+extents {}
+extents {"extents": {"a": 1}}
+extents {"extents": "x", "extent_count": -1}
+extents {"extents": [1, null, {"offset": 18446744073709551615, "length": 18446744073709551615, "unwritten": {}}, []]}
+grow {"size": {}}
+grow {"size_before": -1, "size": 18446744073709551615}
+END
+    bad_peer_end
+    rm -f "$socket" said
 }
 
 # Names of 255 bytes are names, longer ones are not; the server has not suffered.

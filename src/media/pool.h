@@ -64,8 +64,8 @@ struct pool {
  * superblock. On failure *ret_message, if not NULL, gets a malloc'ed sentence that names the file,
  * the reason and the remedy (NULL if memory is short); the caller frees it.
  * -EBUSY in use (message names processes found in /proc), -EUCLEAN damaged or shorter than the pool
- * in it, -EINVAL not a pool or empty or too short, -ENOTSUP unknown version or feature, -EROFS a
- * feature that allows reading only, -errno of open and mmap.
+ * in it, -EINVAL not a pool or empty or too short, -ENOTSUP unknown version or feature (message
+ * says if it can be read), -errno of open and mmap: -EROFS, the host's file system is read-only.
  */
 int pool_open(const char *path, const struct pool_options *options, struct pool **ret_pool,
               char **ret_message);

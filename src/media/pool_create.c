@@ -19,7 +19,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define LOOK_AT_BYTES (64u << 10)
+#define LOOK_AT_BYTES (1u << 20)
 
 static int check_size(const struct pool *pool, uint64_t size, char **ret_message)
 {
@@ -41,37 +41,114 @@ static int check_size(const struct pool *pool, uint64_t size, char **ret_message
     return 0;
 }
 
-/* Reads up to LENGTH bytes; what is not there or can not be read is zero. */
-static void peek(int fd, void *to, size_t length, uint64_t offset)
+static bool is_zero(const uint8_t *bytes, size_t length)
 {
-    memset(to, 0, length);
-    while (pread(fd, to, length, (off_t)offset) < 0 && errno == EINTR)
-        continue;
+    return length == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0);
 }
 
-/* *ret_used: there is something that is not zero. */
-static int check_content(const struct pool *pool, bool force, bool *ret_used, char **ret_message)
+/* 1: *at is where a byte of [*at, end) is not zero; 0: there is none; -errno of the read at *at. */
+static int look_at(const struct pool *pool, uint8_t *buffer, uint64_t *at, uint64_t end)
+{
+    while (*at < end) {
+        size_t want = end - *at < LOOK_AT_BYTES ? (size_t)(end - *at) : LOOK_AT_BYTES;
+        ssize_t got = pread(pool->fd, buffer, want, (off_t)*at);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -errno;
+        if (got == 0)
+            return 0;
+        if (!is_zero(buffer, (size_t)got)) {
+            while (*buffer == 0)
+                buffer++, ++*at;
+            return 1;
+        }
+        *at += (uint64_t)got;
+    }
+    return 0;
+}
+
+/* All of it but its holes, which are most of a large file that is not used. */
+static int look_at_file(const struct pool *pool, uint8_t *buffer, uint64_t size, uint64_t *at)
+{
+    int found = 0;
+
+    while (found == 0 && *at < size) {
+        off_t data = lseek(pool->fd, (off_t)*at, SEEK_DATA), hole;
+
+        if (data < 0 && errno == ENXIO)
+            return 0;
+        hole = data < 0 ? -1 : lseek(pool->fd, data, SEEK_HOLE);
+        if (data >= (off_t)*at && hole > data) {
+            *at = (uint64_t)data;
+            found = look_at(pool, buffer, at, (uint64_t)hole);
+        } else { /* this file system does not say */
+            return look_at(pool, buffer, at, size);
+        }
+    }
+    return found;
+}
+
+/* What file systems, volume managers and partition tables are known by is at the start or at the end; a
+ * device has no holes, and reading all of it would take hours. */
+static int look_at_device(const struct pool *pool, uint8_t *buffer, uint64_t size, uint64_t *at)
 {
     const uint64_t spare = (uint64_t)DXF_SPARE_BLOCK * DXF_BLOCK_SIZE;
-    uint8_t *bytes = malloc(LOOK_AT_BYTES + DXF_BLOCK_SIZE);
-    bool is_pool, used = false;
+    const uint64_t places[][2] = {
+        { 0, LOOK_AT_BYTES },
+        { spare, spare + DXF_BLOCK_SIZE },
+        { size > LOOK_AT_BYTES ? size - LOOK_AT_BYTES : 0, size },
+    };
+    int found = 0;
 
-    if (bytes == NULL)
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && found == 0; i++) {
+        *at = places[i][0];
+        found = look_at(pool, buffer, at, places[i][1]);
+    }
+    return found;
+}
+
+static bool has_super(const struct pool *pool, uint8_t *buffer)
+{
+    static const uint64_t blocks[] = { DXF_SUPER_BLOCK, DXF_SPARE_BLOCK };
+
+    for (int i = 0; i < 2; i++)
+        if (pread(pool->fd, buffer, DXF_BLOCK_SIZE, (off_t)(blocks[i] * DXF_BLOCK_SIZE)) ==
+                DXF_BLOCK_SIZE &&
+            pool_super_is_ours((const struct dxf_super *)buffer))
+            return true;
+    return false;
+}
+
+/* Without force: nothing but zeros may be in it. */
+static int check_content(const struct pool *pool, uint64_t size, char **ret_message)
+{
+    uint8_t *buffer = malloc(LOOK_AT_BYTES);
+    uint64_t at = 0;
+    int found;
+
+    if (buffer == NULL)
         return pool_message(ret_message, -ENOMEM, "%s: out of memory", pool->path);
-    peek(pool->fd, bytes, LOOK_AT_BYTES, 0);
-    peek(pool->fd, bytes + LOOK_AT_BYTES, DXF_BLOCK_SIZE, spare);
-    is_pool = pool_super_is_ours((const struct dxf_super *)bytes) ||
-              pool_super_is_ours((const struct dxf_super *)(bytes + LOOK_AT_BYTES));
-    for (size_t i = 0; i < LOOK_AT_BYTES + DXF_BLOCK_SIZE && !used; i++)
-        used = bytes[i] != 0;
-    free(bytes);
-
-    if (used && !force)
-        return pool_message(ret_message, -EEXIST,
-                            "%s holds %s; name another file, or say --force to overwrite it",
-                            pool->path, is_pool ? "a daxfuse pool" : "other data");
-    *ret_used = used;
-    return 0;
+    found = pool->is_device ? look_at_device(pool, buffer, size, &at)
+                            : look_at_file(pool, buffer, size, &at);
+    if (found < 0)
+        found = pool_message(ret_message, found,
+                             "%s cannot be read at byte %" PRIu64 ", so it may hold data: %s; "
+                             "name another file, or say --force to overwrite it",
+                             pool->path, at, strerror(-found));
+    else if (found > 0 && has_super(pool, buffer))
+        found = pool_message(ret_message, -EEXIST,
+                             "%s holds a daxfuse pool; name another file, or say --force to "
+                             "overwrite it",
+                             pool->path);
+    else if (found > 0)
+        found = pool_message(ret_message, -EEXIST,
+                             "%s holds other data: byte %" PRIu64 " is not zero; name another "
+                             "file, or say --force to overwrite it",
+                             pool->path, at);
+    free(buffer);
+    return found;
 }
 
 static int message_no_space(const struct pool *pool, uint64_t size, char **ret_message)
@@ -132,13 +209,13 @@ static int sync_file(const struct pool *pool, char **ret_message)
 }
 
 static int shape_file(struct pool *pool, const struct pool_create_options *options, uint64_t size,
-                      bool used, char **ret_message)
+                      char **ret_message)
 {
     int error;
 
     if (pool->is_device)
         return 0;
-    if ((used && ftruncate(pool->fd, 0) != 0) || ftruncate(pool->fd, (off_t)size) != 0)
+    if ((options->force && ftruncate(pool->fd, 0) != 0) || ftruncate(pool->fd, (off_t)size) != 0)
         return pool_message(ret_message, -errno,
                             "%s cannot have %" PRIu64 " bytes: %s; choose "
                             "another size (-s SIZE) or file system",
@@ -177,7 +254,6 @@ static int create_in(struct pool *pool, const struct pool_create_options *option
 {
     const struct pool_options open_options = { 0 };
     uint64_t size = options->size != 0 ? options->size : file_size & ~(DXF_BLOCK_SIZE - 1ull);
-    bool used = false;
     int error;
 
     error = check_size(pool, size, ret_message);
@@ -188,10 +264,11 @@ static int create_in(struct pool *pool, const struct pool_create_options *option
                             "%s has %" PRIu64 " bytes, fewer than the %" PRIu64
                             " asked for; choose a smaller pool (-s SIZE)",
                             pool->path, file_size, size);
-    error = check_content(pool, options->force, &used, ret_message);
+    if (!options->force)
+        error = check_content(pool, file_size, ret_message);
     if (error < 0)
         return error;
-    error = shape_file(pool, options, size, used, ret_message);
+    error = shape_file(pool, options, size, ret_message);
     if (error < 0)
         return error;
     error = pool_start(pool, &open_options, size, ret_message);
@@ -219,7 +296,7 @@ int pool_create(const char *path, const struct pool_create_options *options, str
         error = check_size(pool, options->size, ret_message);
     if (error == 0) {
         error =
-            pool_open_file(pool, O_RDWR | O_CREAT | (made ? O_EXCL : 0), &st, &size, ret_message);
+            pool_open_file(pool, O_RDWR | (made ? O_CREAT | O_EXCL : 0), &st, &size, ret_message);
         if (pool->fd < 0)
             made = false;
     } else {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The lock that keeps a second server out (daxfuse(7), "The pool's lock").
+ * The lock that keeps a writer of the pool alone with it.
  *
- * Byte 0 belongs to the server or a repairing fsck (exclusive) or to readers (shared). The bytes
+ * Byte 0 belongs to the server or a repairing fsck (exclusive) or to readers (shared): servers with
+ * -o ro, fsck that only looks, daxfuse-ctl where nobody serves. The bytes
  * after it belong to doors: each descriptor that is handed to somebody who maps the pool holds a
  * shared lock on one of them, which lives as long as that mapping. So whoever has byte 0 still must
  * find all others free. They are only asked about, not taken: with byte 0 held nobody can begin to

@@ -72,7 +72,7 @@ static int super_check_features(struct pool *pool, bool writable, char **ret_mes
                             "); use a newer daxfuse",
                             pool->path, incompat);
     if (ro_compat != 0 && writable)
-        return pool_message(ret_message, -EROFS,
+        return pool_message(ret_message, -ENOTSUP,
                             "%s uses features with which this daxfuse can only read (ro_compat "
                             "0x%" PRIx64 "); mount it with -o ro or use a newer daxfuse",
                             pool->path, ro_compat);

@@ -4,6 +4,7 @@
  */
 #include "tools/ctl.h"
 #include "base/log.h"
+#include "base/stdfds.h"
 #include "media/pool.h"
 
 #include <getopt.h>
@@ -114,6 +115,8 @@ int main(int argc, char **argv)
 {
     struct ctl ctl = { .server = -1 };
 
+    if (stdfds_open() < 0)
+        return CTL_FAILED;
     log_open("daxfuse-ctl", LOG_TARGET_STDERR, LOG_LEVEL_ERROR);
     int status = parse_options(argc, argv, &ctl);
     if (status != CTL_OK)

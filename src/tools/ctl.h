@@ -8,6 +8,7 @@
 #define DAXFUSE_TOOLS_CTL_H
 
 #include "fs/fs.h"
+#include "transport/control_client.h"
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,7 +24,9 @@ struct ctl {
     const char *size;  /* grow */
     unsigned cells;    /* layout */
 
-    int server;        /* connection, or -1 */
+    int server;   /* connection, or -1 */
+    uint64_t pid; /* the server's process; 0: in a namespace that cannot be seen from here */
+    struct control_pool found;
     struct pool *pool; /* opened here, when no server has it */
     struct fs *fs;
 };
@@ -33,18 +36,26 @@ struct ctl {
 /* Prints "daxfuse-ctl: PATH: ..." to stderr. Returns CTL_FAILED. */
 int ctl_fail(const struct ctl *ctl, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Connects to the server of ctl->path. Without one: opens the pool itself, read-only in a view of
- * its own or, with `writable`, for changes. An exit code; what was wrong has been printed. */
+/* Connects to the server of ctl->path; ctl->server is -1 where there is none. An exit code; what was
+ * wrong has been printed. */
+int ctl_connect(struct ctl *ctl);
+/* The same, but without a server it opens the pool itself, read-only in a view of its own or, with
+ * `writable`, for changes. */
 int ctl_open(struct ctl *ctl, bool writable);
 void ctl_close(struct ctl *ctl);
 
-/* The server's answer to a request (which is put), or an exit code after printing its error. */
+/* The server's answer to a request (which is put), or an exit code after printing its error. It comes
+ * from outside: what is taken from it may be missing, of another type and any number; the ctl_get_*
+ * functions know that. */
 int ctl_ask(const struct ctl *ctl, struct json_object *request, struct json_object **ret_answer);
+int ctl_no_answer(const struct ctl *ctl); /* says that it cannot be understood; CTL_FAILED */
 struct json_object *ctl_request(const char *command);
 /* An object with version and command. */
 struct json_object *ctl_answer(const struct ctl *ctl);
 
-uint64_t ctl_get_u64(struct json_object *object, const char *key);
+uint64_t ctl_get_u64(struct json_object *object, const char *key); /* 0 when not there */
+struct json_object *ctl_get(struct json_object *object, const char *key,
+                            enum json_type type); /* NULL: not there, or another type */
 const char *ctl_get_string(struct json_object *object, const char *key); /* "" when not there */
 void ctl_put_u64(struct json_object *object, const char *key, uint64_t value);
 void ctl_put_bool(struct json_object *object, const char *key, bool value);

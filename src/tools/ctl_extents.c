@@ -6,64 +6,25 @@
 #include "media/pool.h"
 #include "tools/ctl.h"
 #include "tools/size.h"
+#include "transport/control_extents.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-static int walk(struct fs *fs, const char *path, struct fs_attr *ret_attr)
-{
-    const struct fs_request request = { .in_group = true };
-    struct fs_attr attr = { .ino = DXF_INO_ROOT };
-
-    int error = fs_getattr(fs, &request, DXF_INO_ROOT, &attr);
-    while (error == 0) {
-        path += strspn(path, "/");
-        if (*path == '\0')
-            break;
-        struct fs_name name = { .bytes = path, .length = strcspn(path, "/") };
-        error = fs_lookup(fs, &request, attr.ino, name, &attr);
-        path += name.length;
-    }
-    if (error == 0)
-        *ret_attr = attr;
-    return error;
-}
-
-static int add_extent(void *arg, const struct fs_extent *extent)
-{
-    struct json_object *one = json_object_new_object();
-
-    ctl_put_u64(one, "offset", extent->offset);
-    ctl_put_u64(one, "pool_offset", extent->pool_offset);
-    ctl_put_u64(one, "length", extent->length);
-    ctl_put_bool(one, "unwritten", extent->unwritten);
-    return json_object_array_add(arg, one) < 0 ? -ENOMEM : 0;
-}
-
 static int extents_here(const struct ctl *ctl, struct json_object **ret_answer)
 {
-    const struct fs_request request = { .in_group = true };
-    struct json_object *list = json_object_new_array();
-    struct fs_attr attr = { 0 };
-
-    int error = walk(ctl->fs, ctl->inner, &attr);
-    if (error == 0)
-        error = fs_extents(ctl->fs, &request, attr.ino, add_extent, list);
-    if (error < 0) {
-        json_object_put(list);
-        return ctl_fail(ctl, "%s: %s", ctl->inner,
-                        error == -EINVAL ? "only regular files have extents" : strerror(-error));
-    }
     struct json_object *answer = ctl_answer(ctl);
-    ctl_put_u64(answer, "inode", attr.ino);
-    ctl_put_u64(answer, "size", attr.size);
-    ctl_put_u64(answer, "allocated", attr.blocks * DXF_BLOCK_SIZE);
-    ctl_put_u64(answer, "extent_count", json_object_array_length(list));
-    json_object_object_add(answer, "extents", list);
+
+    int error = control_extents_of_path(ctl->fs, ctl->inner, answer);
+    if (error < 0) {
+        const char *why = ctl_get_string(answer, "error");
+        int status = ctl_fail(ctl, "%s: %s", ctl->inner, *why ? why : strerror(-error));
+        json_object_put(answer);
+        return status;
+    }
     *ret_answer = answer;
     return CTL_OK;
 }
@@ -79,14 +40,14 @@ static int extents_served(const struct ctl *ctl, struct json_object **ret_answer
         ctl_put_u64(request, "inode", st.st_ino);
     } else {
         json_object_put(request);
-        return ctl_fail(ctl, "only regular files have extents");
+        return ctl_fail(ctl, "not a regular file");
     }
     return ctl_ask(ctl, request, ret_answer);
 }
 
 static void print_extents(const struct ctl *ctl, struct json_object *answer)
 {
-    struct json_object *list;
+    struct json_object *list = ctl_get(answer, "extents", json_type_array);
     char a[SIZE_TEXT], b[SIZE_TEXT];
     uint64_t pieces = 0, end = 0;
 
@@ -94,7 +55,7 @@ static void print_extents(const struct ctl *ctl, struct json_object *answer)
            ctl->inner ? ":" : "", ctl->inner ? ctl->inner : "", ctl_get_u64(answer, "inode"),
            size_format(ctl_get_u64(answer, "size"), a),
            size_format(ctl_get_u64(answer, "allocated"), b), ctl_get_u64(answer, "extent_count"));
-    if (!json_object_object_get_ex(answer, "extents", &list) || json_object_array_length(list) == 0)
+    if (list == NULL || json_object_array_length(list) == 0)
         return;
     printf("%16s %16s %16s\n", "offset", "pool offset", "length");
     for (size_t i = 0; i < json_object_array_length(list); i++) {

@@ -2,6 +2,7 @@
 /*
  * daxfuse-ctl info and stat.
  */
+#include "base/uuid.h"
 #include "journal/journal.h"
 #include "media/pool.h"
 #include "space/space.h"
@@ -17,12 +18,9 @@
 
 static void put_super(struct json_object *answer, const struct dxf_super *super)
 {
-    char uuid[37], *at = uuid;
+    char uuid[UUID_TEXT];
 
-    for (int i = 0; i < 16; i++)
-        at +=
-            sprintf(at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", super->uuid[i]);
-    ctl_put_string(answer, "uuid", uuid);
+    ctl_put_string(answer, "uuid", uuid_format(super->uuid, uuid));
     json_object_object_add(
         answer, "label",
         json_object_new_string_len(super->label, (int)strnlen(super->label, sizeof(super->label))));
@@ -90,8 +88,12 @@ static void print_info(struct json_object *info, bool served)
         printf("%-12s no\n", "served");
         return;
     }
-    printf("%-12s by process %" PRIu64 " at %s\n", "served", ctl_get_u64(info, "pid"),
-           ctl_get_string(info, "mountpoint"));
+    if (ctl_get_u64(info, "pid") > 0)
+        printf("%-12s by process %" PRIu64 " at %s\n", "served", ctl_get_u64(info, "pid"),
+               ctl_get_string(info, "mountpoint"));
+    else
+        printf("%-12s by a process in another namespace at %s\n", "served",
+               ctl_get_string(info, "mountpoint"));
     printf("%-12s %s\n", "mount", ctl_get_string(info, "mount_line"));
 }
 
@@ -109,6 +111,8 @@ int ctl_info(struct ctl *ctl)
         info = info_here(ctl);
     if (status == CTL_OK) {
         ctl_put_bool(info, "served", served);
+        if (served)
+            ctl_put_u64(info, "pid", ctl->pid); /* its own number may be another one */
         if (!ctl_print_json(ctl, info))
             print_info(info, served);
         json_object_put(info);
@@ -117,14 +121,6 @@ int ctl_info(struct ctl *ctl)
 }
 
 /* ---- stat ------------------------------------------------------------------------------------------- */
-
-static struct json_object *part_of(struct json_object *object, const char *key)
-{
-    struct json_object *part = NULL;
-
-    json_object_object_get_ex(object, key, &part);
-    return part;
-}
 
 static struct json_object *stat_here(const struct ctl *ctl)
 {
@@ -164,13 +160,13 @@ static void print_requests(struct json_object *requests)
 
 static void print_stat(struct json_object *stat, bool served)
 {
-    struct json_object *part = part_of(stat, "space");
+    struct json_object *part = ctl_get(stat, "space", json_type_object);
     char a[SIZE_TEXT], b[SIZE_TEXT], c[SIZE_TEXT];
 
     printf("%-12s %s free of %s, %s in reserve, %" PRIu64 " whole pieces free\n", "space",
            size_format(ctl_get_u64(part, "free"), a), size_format(ctl_get_u64(part, "size"), b),
            size_format(ctl_get_u64(part, "reserve"), c), ctl_get_u64(part, "pieces_free"));
-    part = part_of(stat, "journal");
+    part = ctl_get(stat, "journal", json_type_object);
     printf("%-12s sequence %" PRIu64 ", retired %" PRIu64 "\n", "journal",
            ctl_get_u64(part, "sequence"), ctl_get_u64(part, "retired"));
     if (!served) {
@@ -180,17 +176,17 @@ static void print_stat(struct json_object *stat, bool served)
     printf("%-12s %" PRIu64 " commits, %" PRIu64 " records, %s, %" PRIu64 " retirements\n", "",
            ctl_get_u64(part, "commits"), ctl_get_u64(part, "records"),
            size_format(ctl_get_u64(part, "bytes"), a), ctl_get_u64(part, "retirements"));
-    part = part_of(stat, "persist");
+    part = ctl_get(stat, "persist", json_type_object);
     printf("%-12s %" PRIu64 " stores, %" PRIu64 " fences, %" PRIu64 " system calls, flushed %s of "
            "data and %s of metadata\n",
            "medium", ctl_get_u64(part, "stores"), ctl_get_u64(part, "fences"),
            ctl_get_u64(part, "syncs"), size_format(ctl_get_u64(part, "flushed_data"), a),
            size_format(ctl_get_u64(part, "flushed_metadata"), b));
-    part = part_of(stat, "fs");
+    part = ctl_get(stat, "fs", json_type_object);
     printf("%-12s %" PRIu64 " inodes cached, %" PRIu64 " open, %" PRIu64 " known to the kernel\n",
            "memory", ctl_get_u64(part, "inodes_cached"), ctl_get_u64(part, "handles"),
            ctl_get_u64(part, "lookups"));
-    print_requests(part_of(stat, "requests"));
+    print_requests(ctl_get(stat, "requests", json_type_object));
 }
 
 int ctl_stat(struct ctl *ctl)

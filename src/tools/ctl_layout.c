@@ -56,6 +56,8 @@ static int picture_open(struct ctl_picture *picture, uint64_t size, unsigned cel
 {
     uint64_t blocks = size / DXF_BLOCK_SIZE;
 
+    if (blocks == 0 || size > DXF_POOL_SIZE_MAX)
+        return -EPROTO;
     picture->size = size;
     picture->cell_size = (blocks + cells - 1) / cells * DXF_BLOCK_SIZE;
     picture->count = (size + picture->cell_size - 1) / picture->cell_size;
@@ -190,17 +192,18 @@ static void add_area(struct ctl_picture *picture, struct json_object *area)
 
 static int layout_served(struct ctl *ctl, struct ctl_picture *picture, int *ret_status)
 {
-    struct json_object *request = ctl_request("layout"), *answer, *cells, *areas;
+    struct json_object *request = ctl_request("layout"), *answer;
     char size[SIZE_TEXT];
 
     ctl_put_u64(request, "cells", ctl->cells);
     *ret_status = ctl_ask(ctl, request, &answer);
     if (*ret_status != CTL_OK)
         return 0;
+    struct json_object *cells = ctl_get(answer, "cells", json_type_array);
+    struct json_object *areas = ctl_get(answer, "areas", json_type_array);
     int error = picture_open(picture, ctl_get_u64(answer, "size"), ctl->cells);
-    if (error == 0 && (!json_object_object_get_ex(answer, "cells", &cells) ||
-                       !json_object_object_get_ex(answer, "areas", &areas) ||
-                       json_object_array_length(cells) != picture->count))
+    if (error == 0 &&
+        (cells == NULL || areas == NULL || json_object_array_length(cells) != picture->count))
         error = -EPROTO;
     if (error == 0) {
         snprintf(picture->title, sizeof(picture->title), "%s, %s", ctl->path,
@@ -272,7 +275,7 @@ int ctl_layout(struct ctl *ctl)
     int error =
         ctl->server >= 0 ? layout_served(ctl, &picture, &status) : layout_here(ctl, &picture);
     if (error < 0)
-        status = ctl_fail(ctl, "%s", strerror(-error));
+        status = error == -EPROTO ? ctl_no_answer(ctl) : ctl_fail(ctl, "%s", strerror(-error));
     if (status == CTL_OK && ctl->svg != NULL) {
         error = ctl_draw_svg(&picture, ctl->svg);
         if (error < 0) {

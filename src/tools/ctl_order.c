@@ -7,11 +7,13 @@
 #include "tools/size.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define STOP_SECONDS 120
@@ -101,21 +103,46 @@ int ctl_grow(struct ctl *ctl)
     return CTL_OK;
 }
 
+static int is_slow(const struct ctl *ctl)
+{
+    return ctl_fail(ctl, "its server has not ended in %d seconds; see its log", STOP_SECONDS);
+}
+
 /* Until the process is gone, and with it the lock of the pool. */
-static int wait_for_end(const struct ctl *ctl, int pidfd, uint64_t pid)
+static int wait_for_process(const struct ctl *ctl, int pidfd)
 {
     struct pollfd poller = { .fd = pidfd, .events = POLLIN };
-
-    if (pidfd < 0)
-        return CTL_OK; /* it has ended already */
     int ready;
+
     do {
         ready = poll(&poller, 1, STOP_SECONDS * 1000);
     } while (ready < 0 && errno == EINTR);
-    close(pidfd);
-    if (ready <= 0)
-        return ctl_fail(ctl, "process %" PRIu64 " has not ended in %d seconds; see its log", pid,
-                        STOP_SECONDS);
+    return ready > 0 ? CTL_OK : is_slow(ctl);
+}
+
+/* Where the process cannot be seen from here: until the lock is gone. */
+static int wait_for_lock(const struct ctl *ctl)
+{
+    static const struct timespec pause = { .tv_nsec = 50000000 };
+    int fd = open(ctl->found.path, O_RDONLY | O_CLOEXEC);
+    int error = fd < 0 ? -errno : -EBUSY;
+
+    for (int tries = 0; error == -EBUSY && tries < STOP_SECONDS * 20; tries++) {
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1 };
+        if (tries > 0)
+            nanosleep(&pause, NULL);
+        if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+            error = -errno;
+        else if (lock.l_type == F_UNLCK)
+            error = 0;
+    }
+    if (fd >= 0)
+        close(fd);
+    if (error == -EBUSY)
+        return is_slow(ctl);
+    if (error)
+        return ctl_fail(ctl, "its server was told to stop; whether it has ended cannot be seen: %s",
+                        strerror(-error));
     return CTL_OK;
 }
 
@@ -123,26 +150,21 @@ int ctl_stop(struct ctl *ctl)
 {
     struct json_object *answer;
 
-    int status = ctl_open(ctl, false);
+    int status = ctl_connect(ctl);
     if (status != CTL_OK)
         return status;
     if (ctl->server < 0)
-        return ctl_fail(ctl, "is not served");
-    status = ctl_ask(ctl, ctl_request("info"), &answer);
-    if (status != CTL_OK)
-        return status;
-    uint64_t pid = ctl_get_u64(answer, "pid");
-    json_object_put(answer);
-    int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+        return ctl_fail(ctl, "is not served, or not by you: no server of it answers");
+    int pidfd = ctl->pid > 0 ? (int)syscall(SYS_pidfd_open, (pid_t)ctl->pid, 0) : -1;
     status = ctl_ask(ctl, ctl_request("stop"), &answer);
-    if (status != CTL_OK) {
-        if (pidfd >= 0)
-            close(pidfd);
-        return status;
+    if (status == CTL_OK) {
+        status = pidfd >= 0 ? wait_for_process(ctl, pidfd) : wait_for_lock(ctl);
+        ctl_put_u64(answer, "pid", ctl->pid);
+        if (status == CTL_OK && !ctl_print_json(ctl, answer))
+            printf("%s: its server has ended\n", ctl->path);
+        json_object_put(answer);
     }
-    status = wait_for_end(ctl, pidfd, pid);
-    if (status == CTL_OK && !ctl_print_json(ctl, answer))
-        printf("%s: process %" PRIu64 " has stopped\n", ctl->path, pid);
-    json_object_put(answer);
+    if (pidfd >= 0)
+        close(pidfd);
     return status;
 }

@@ -7,6 +7,7 @@
 #include "transport/control_client.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,16 +26,94 @@ int ctl_fail(const struct ctl *ctl, const char *format, ...)
     return CTL_FAILED;
 }
 
+/* ---- its server ------------------------------------------------------------------------------------- */
+
+int ctl_no_answer(const struct ctl *ctl)
+{
+    return ctl_fail(ctl, "its server gave no answer that can be understood");
+}
+
+/* Where the socket of its server would be for this user. */
+static const char *socket_place(const struct ctl *ctl, char place[PATH_MAX])
+{
+    if (control_path(ctl->found.uuid, place, PATH_MAX) < 0)
+        snprintf(place, PATH_MAX, "%s", "$XDG_RUNTIME_DIR/daxfuse (it is not set)");
+    return place;
+}
+
+static int find_pool(struct ctl *ctl)
+{
+    static const char hint[] = "; ask as the user who runs its server, or as root";
+    int error = control_find_pool(ctl->path, &ctl->found);
+    bool denied = error == -EACCES || error == -EPERM;
+
+    if (error == 0)
+        return CTL_OK;
+    if (ctl->found.mounted)
+        return ctl_fail(ctl, "is in a mount of %s, which cannot be read: %s%s", ctl->found.path,
+                        error == -EINVAL ? "it is no daxfuse pool" : strerror(-error),
+                        denied ? hint : "");
+    if (error == -EINVAL)
+        return ctl_fail(ctl, "is neither a daxfuse pool nor a path in a mounted one");
+    return ctl_fail(ctl, "%s%s", strerror(-error), denied ? hint : "");
+}
+
+/* The socket's name is the pool's UUID, which a copy of the pool has as well. */
+static int check_pool(const struct ctl *ctl)
+{
+    struct json_object *info;
+
+    int status = ctl_ask(ctl, ctl_request("info"), &info);
+    if (status != CTL_OK)
+        return status;
+    if (ctl_get(info, "pool_device", json_type_int) == NULL ||
+        ctl_get(info, "pool_inode", json_type_int) == NULL)
+        status = ctl_no_answer(ctl);
+    else if (ctl_get_u64(info, "pool_device") != ctl->found.file_id[0] ||
+             ctl_get_u64(info, "pool_inode") != ctl->found.file_id[1])
+        status = ctl_fail(ctl,
+                          "the server with its UUID serves another file, %s: one is a copy of the "
+                          "other; name that one, or end its server first",
+                          ctl_get_string(info, "pool"));
+    json_object_put(info);
+    return status;
+}
+
+int ctl_connect(struct ctl *ctl)
+{
+    char place[PATH_MAX];
+
+    ctl->server = -1;
+    int status = find_pool(ctl);
+    if (status != CTL_OK)
+        return status;
+    int error = control_connect(ctl->found.uuid, &ctl->server);
+    if (error == 0) {
+        ctl->pid = (uint64_t)control_peer(ctl->server);
+        return check_pool(ctl);
+    }
+    ctl->server = -1;
+    if (ctl->found.mounted || (error != -ENOENT && error != -ECONNREFUSED))
+        return ctl_fail(ctl, "its server cannot be reached at %s: %s; ask as the user who runs it",
+                        socket_place(ctl, place), strerror(-error));
+    return CTL_OK;
+}
+
+/* ---- itself ----------------------------------------------------------------------------------------- */
+
 static int open_here(struct ctl *ctl, bool writable)
 {
     const struct pool_options options = { .read_only = !writable };
     const struct fs_options fs_options = { .read_only = !writable };
-    char *message = NULL;
+    char *message = NULL, place[PATH_MAX];
 
     int error = pool_open(ctl->path, &options, &ctl->pool, &message);
     if (error < 0) {
         fprintf(stderr, "daxfuse-ctl: %s\n", message ? message : strerror(-error));
         free(message);
+        if (error == -EBUSY)
+            ctl_fail(ctl, "if that is a server: none answers at %s; ask as the user who runs it",
+                     socket_place(ctl, place));
         return CTL_FAILED;
     }
     error = fs_open(ctl->pool, &fs_options, &ctl->fs, NULL);
@@ -50,21 +129,9 @@ static int open_here(struct ctl *ctl, bool writable)
 
 int ctl_open(struct ctl *ctl, bool writable)
 {
-    uint8_t uuid[16];
+    int status = ctl_connect(ctl);
 
-    ctl->server = -1;
-    int error = control_find_pool(ctl->path, uuid);
-    if (error == -EINVAL)
-        return ctl_fail(ctl, "is neither a daxfuse pool nor a path in a mounted one");
-    if (error < 0)
-        return ctl_fail(ctl, "%s", strerror(-error));
-    error = control_connect(uuid, &ctl->server);
-    if (error == 0)
-        return CTL_OK;
-    ctl->server = -1;
-    if (error == -EACCES || error == -EPERM)
-        return ctl_fail(ctl, "its server belongs to somebody else; ask as that user or as root");
-    return open_here(ctl, writable);
+    return status != CTL_OK || ctl->server >= 0 ? status : open_here(ctl, writable);
 }
 
 void ctl_close(struct ctl *ctl)
@@ -96,7 +163,7 @@ struct json_object *ctl_answer(const struct ctl *ctl)
 
 int ctl_ask(const struct ctl *ctl, struct json_object *request, struct json_object **ret_answer)
 {
-    struct json_object *answer, *said;
+    struct json_object *answer;
     char *line = NULL;
 
     int error = control_ask(ctl->server,
@@ -108,15 +175,24 @@ int ctl_ask(const struct ctl *ctl, struct json_object *request, struct json_obje
     free(line);
     if (!json_object_is_type(answer, json_type_object)) {
         json_object_put(answer);
-        return ctl_fail(ctl, "its server gave no answer that can be understood");
+        return ctl_no_answer(ctl);
     }
-    if (json_object_object_get_ex(answer, "error", &said)) {
-        ctl_fail(ctl, "%s", json_object_get_string(said));
+    if (json_object_object_get_ex(answer, "error", NULL)) {
+        ctl_fail(ctl, "%s", ctl_get_string(answer, "error"));
         json_object_put(answer);
         return CTL_FAILED;
     }
     *ret_answer = answer;
     return CTL_OK;
+}
+
+struct json_object *ctl_get(struct json_object *object, const char *key, enum json_type type)
+{
+    struct json_object *value;
+
+    return json_object_object_get_ex(object, key, &value) && json_object_is_type(value, type)
+               ? value
+               : NULL;
 }
 
 uint64_t ctl_get_u64(struct json_object *object, const char *key)

@@ -7,6 +7,7 @@
  * the mount has answered. Until then both log to stderr, afterwards the server logs to syslog.
  */
 #include "base/log.h"
+#include "base/stdfds.h"
 #include "tools/options.h"
 #include "transport/server.h"
 
@@ -147,6 +148,8 @@ int main(int argc, char **argv)
     char *message = NULL;
     int status;
 
+    if (stdfds_open() < 0)
+        return SERVER_EXIT_USAGE;
     log_open("daxfuse", LOG_TARGET_STDERR, LOG_LEVEL_INFO);
     int error = options_parse(&options, argc, argv, &message);
     if (error) {

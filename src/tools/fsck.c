@@ -7,6 +7,7 @@
  */
 #include "tools/fsck.h"
 #include "base/log.h"
+#include "base/stdfds.h"
 #include "tools/size.h"
 
 #include <errno.h>
@@ -131,6 +132,8 @@ int main(int argc, char **argv)
 {
     struct fsck_options options = { .out = stdout };
 
+    if (stdfds_open() < 0)
+        return EXIT_FAILED;
     log_open("fsck.daxfuse", LOG_TARGET_STDERR, LOG_LEVEL_ERROR);
     int status = parse_options(argc, argv, &options);
     if (status != EXIT_CLEAN)

@@ -7,6 +7,8 @@
  */
 #include "base/log.h"
 #include "base/random.h"
+#include "base/stdfds.h"
+#include "base/uuid.h"
 #include "journal/journal.h"
 #include "media/pool.h"
 #include "meta/meta.h"
@@ -113,17 +115,14 @@ close_journal:
 
 static void print_facts(const struct pool *pool, const struct mkfs *mkfs)
 {
-    const uint8_t *u = pool->super.uuid;
-    char size[SIZE_TEXT], logs[SIZE_TEXT];
+    char size[SIZE_TEXT], logs[SIZE_TEXT], uuid[UUID_TEXT];
     uint64_t log_bytes = (uint64_t)le32_get(pool->super.log_blocks) * DXF_BLOCK_SIZE;
 
-    printf("%s: %s%s%s%s, %s, %" PRIu32 " logs of %s, uuid "
-           "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x\n",
-           pool->path, size_format(pool->size, size), mkfs->label ? ", \"" : "",
-           mkfs->label ? mkfs->label : "", mkfs->label ? "\"" : "",
-           mkfs->create.sparse ? "sparse" : "preallocated", le32_get(pool->super.log_count),
-           size_format(log_bytes, logs), u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9],
-           u[10], u[11], u[12], u[13], u[14], u[15]);
+    printf("%s: %s%s%s%s, %s, %" PRIu32 " logs of %s, uuid %s\n", pool->path,
+           size_format(pool->size, size), mkfs->label ? ", \"" : "", mkfs->label ? mkfs->label : "",
+           mkfs->label ? "\"" : "", mkfs->create.sparse ? "sparse" : "preallocated",
+           le32_get(pool->super.log_count), size_format(log_bytes, logs),
+           uuid_format(pool->super.uuid, uuid));
 }
 
 static int make_pool(const struct mkfs *mkfs)
@@ -237,6 +236,8 @@ int main(int argc, char **argv)
 {
     struct mkfs mkfs = { 0 };
 
+    if (stdfds_open() < 0)
+        return EXIT_FAILED;
     log_open("mkfs.daxfuse", LOG_TARGET_STDERR, LOG_LEVEL_WARN);
     int status = parse_options(argc, argv, &mkfs);
     if (status != EXIT_OK)

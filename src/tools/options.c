@@ -17,6 +17,8 @@
 #define THREADS_DEFAULT 16
 #define THREADS_MAX 1024
 #define QUEUE_DEPTH_MAX 1024
+#define TIMEOUT_DEFAULT 86400 /* a day: nobody else changes the pool */
+#define TIMEOUT_MAX (365 * 86400)
 
 const char options_usage[] =
     "Usage: daxfuse [-f] [-o OPTION[,OPTION...]] POOL MOUNTPOINT\n"
@@ -25,15 +27,17 @@ const char options_usage[] =
     "\n"
     "  -f, --foreground       stay, and log to stderr\n"
     "  -o OPTIONS             comma-separated:\n"
-    "     ro                  read-only\n"
-    "     noatime             reading changes no times\n"
+    "     ro, rw              read-only, or not\n"
+    "     noatime, atime      reading changes no times, or may\n"
     "     allow_other         others may use the mount (root's mounts: always)\n"
     "     pmem=auto|force|never\n"
-    "     durability=power|process\n"
+    "     durability=auto|power|process\n"
     "     io_uring, no_io_uring, io_uring_q_depth=N\n"
     "     max_threads=N       of the server\n"
-    "     log=warn|info|debug, debug\n"
-    "     and what mount(8) knows: dev, suid, exec, sync, dirsync, nodiratime, nosymfollow ...\n"
+    "     timeout=SECONDS     the kernel keeps attributes and names that long (a day)\n"
+    "     log=error|warn|info|debug, debug\n"
+    "     and, for the kernel: dev, nodev, suid, nosuid, exec, noexec, sync, async, dirsync,\n"
+    "     nodiratime, symfollow, nosymfollow, context=, fscontext=, defcontext=, rootcontext=\n"
     "  -h, --help             show this\n"
     "  -V, --version          show the version\n"
     "\n"
@@ -137,6 +141,8 @@ static int parse_valued(struct options *options, const char *word, const char *v
             parse_number(word, value, 1, QUEUE_DEPTH_MAX, &server->door.queue_depth, ret_message);
     } else if (IS("max_threads")) {
         error = parse_number(word, value, 1, THREADS_MAX, &server->door.max_threads, ret_message);
+    } else if (IS("timeout")) {
+        error = parse_number(word, value, 0, TIMEOUT_MAX, &server->door.timeout, ret_message);
     } else {
         error = fail(ret_message, "unknown option: %s", word);
     }
@@ -237,6 +243,17 @@ static char *absolute(const char *path)
     return asprintf(&joined, "%s/%s", folder, path) < 0 ? NULL : joined;
 }
 
+/* What getopt does not take. It tells the letter, which may be one of several in a word that optind has
+ * not passed yet; LETTER is 0 for a long option, WORD is the one before optind. */
+static int fail_unknown(int letter, const char *word, char **ret_message)
+{
+    if (letter == 0)
+        return fail(ret_message, "unknown option: %s", word);
+    if (letter == 'f' || letter == 'h' || letter == 'V') /* that is --foreground=... */
+        return fail(ret_message, "%s: takes no value", word);
+    return fail(ret_message, "unknown option: -%c", letter);
+}
+
 static int parse_words(struct options *options, int argc, char **argv, char **ret_message)
 {
     static const struct option long_options[] = {
@@ -265,9 +282,9 @@ static int parse_words(struct options *options, int argc, char **argv, char **re
             options->version = true;
             return 0;
         case ':':
-            return fail(ret_message, "%s needs a value", argv[optind - 1]);
+            return fail(ret_message, "-%c needs a value", optopt);
         default:
-            return fail(ret_message, "unknown option: %s", argv[optind - 1]);
+            return fail_unknown(optopt, argv[optind - 1], ret_message);
         }
     }
     switch (argc - optind) {
@@ -293,6 +310,7 @@ int options_parse(struct options *options, int argc, char **argv, char **ret_mes
         .server.door = {
             .io_uring = true,
             .max_threads = THREADS_DEFAULT,
+            .timeout = TIMEOUT_DEFAULT,
             .allow_other = root,
         },
     };

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,9 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 struct connection {
@@ -32,23 +35,11 @@ struct control {
     int wake; /* eventfd: the accepting thread shall end */
     struct sockaddr_un address;
     pthread_t thread;
+    bool started;          /* the thread */
+    _Atomic bool ending;   /* no further request is begun */
     pthread_mutex_t mutex; /* of connections */
     struct connection connections[CONTROL_CONNECTIONS_MAX];
 };
-
-static int send_all(int fd, const char *bytes, size_t length)
-{
-    while (length > 0) {
-        ssize_t sent = send(fd, bytes, length, MSG_NOSIGNAL);
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent < 0)
-            return -errno;
-        bytes += sent;
-        length -= (size_t)sent;
-    }
-    return 0;
-}
 
 static int answer_line(struct connection *connection, const char *line, size_t length)
 {
@@ -59,21 +50,22 @@ static int answer_line(struct connection *connection, const char *line, size_t l
         return -ENOMEM;
     const char *text = json_object_to_json_string_length(
         answer, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &size);
-    int error = text ? send_all(connection->fd, text, size) : -ENOMEM;
+    int error = text ? control_send(connection->fd, text, size) : -ENOMEM;
     if (!error)
-        error = send_all(connection->fd, "\n", 1);
+        error = control_send(connection->fd, "\n", 1);
     json_object_put(answer);
     return error;
 }
 
-/* Lines until the other end closes, or one is longer than the limit. */
+/* Lines until the other end closes, takes no answer for CONTROL_SEND_SECONDS, one line is longer
+ * than the limit, or all ends. */
 static void connection_serve(struct connection *connection, char *buffer)
 {
     static const char too_long[] =
         "{\"version\":1,\"command\":null,\"error\":\"the request is too long\"}\n";
     size_t used = 0;
 
-    for (;;) {
+    while (!connection->control->ending) {
         ssize_t received = recv(connection->fd, buffer + used, CONTROL_LINE_MAX - used, 0);
         if (received < 0 && errno == EINTR)
             continue;
@@ -82,14 +74,15 @@ static void connection_serve(struct connection *connection, char *buffer)
         used += (size_t)received;
         char *start = buffer, *end;
         while ((end = memchr(start, '\n', used - (size_t)(start - buffer)))) {
-            if (answer_line(connection, start, (size_t)(end - start)) != 0)
+            if (connection->control->ending ||
+                answer_line(connection, start, (size_t)(end - start)) != 0)
                 return;
             start = end + 1;
         }
         used -= (size_t)(start - buffer);
         memmove(buffer, start, used);
         if (used == CONTROL_LINE_MAX) {
-            (void)send_all(connection->fd, too_long, sizeof(too_long) - 1);
+            (void)control_send(connection->fd, too_long, sizeof(too_long) - 1);
             return;
         }
     }
@@ -116,7 +109,7 @@ static void refuse(int fd, const char *why)
     int length =
         snprintf(line, sizeof(line), "{\"version\":1,\"command\":null,\"error\":\"%s\"}\n", why);
 
-    (void)send_all(fd, line, (size_t)length);
+    (void)control_send(fd, line, (size_t)length);
     close(fd);
 }
 
@@ -131,9 +124,14 @@ static void connection_reap(struct connection *connection)
 
 static void connection_start(struct control *control, int fd)
 {
+    static const struct timeval patience = { .tv_sec = CONTROL_SEND_SECONDS };
     struct ucred peer;
     socklen_t size = sizeof(peer);
 
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0) {
+        close(fd);
+        return;
+    }
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 ||
         (peer.uid != 0 && peer.uid != geteuid())) {
         refuse(fd, "only root and the user who runs the server may ask");
@@ -188,6 +186,7 @@ static int listener_create(struct control *control)
 {
     char folder[sizeof(control->address.sun_path)];
     const uint8_t *uuid = fs_pool(server_fs(control->server))->super.uuid;
+    int other;
 
     control->address.sun_family = AF_UNIX;
     int error = control_path(uuid, control->address.sun_path, sizeof(control->address.sun_path));
@@ -197,6 +196,14 @@ static int listener_create(struct control *control)
         return error;
     if (mkdir(folder, 0700) < 0 && errno != EEXIST)
         return -errno;
+    /* The pool's lock does not keep a copy of it, nor others that read it, from being served. */
+    error = control_connect(uuid, &other);
+    if (!error) {
+        close(other);
+        return -EADDRINUSE;
+    }
+    if (error != -ENOENT && error != -ECONNREFUSED)
+        return error;
     control->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (control->listener < 0)
         return -errno;
@@ -214,7 +221,6 @@ static int listener_create(struct control *control)
 int control_open(struct server *server, struct control **ret_control)
 {
     struct control *control = calloc(1, sizeof(*control));
-    sigset_t all, old;
     int error;
 
     if (!control)
@@ -232,17 +238,6 @@ int control_open(struct server *server, struct control **ret_control)
     error = listener_create(control);
     if (error)
         goto fail;
-    sigfillset(&all);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGSEGV);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    error = pthread_create(&control->thread, NULL, control_main, control);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (error) {
-        unlink(control->address.sun_path);
-        error = -error;
-        goto fail;
-    }
     *ret_control = control;
     return 0;
 
@@ -256,23 +251,47 @@ fail:
     return error;
 }
 
+int control_start(struct control *control)
+{
+    sigset_t all, old;
+
+    sigfillset(&all);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGSEGV);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    int error = pthread_create(&control->thread, NULL, control_main, control);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    control->started = !error;
+    return -error;
+}
+
 void control_close(struct control *control)
 {
+    struct timespec deadline;
     uint64_t one = 1;
 
     if (!control)
         return;
+    control->ending = true;
     unlink(control->address.sun_path);
     if (write(control->wake, &one, sizeof(one)) != sizeof(one))
         log_error("the control socket's thread cannot be woken");
-    pthread_join(control->thread, NULL);
-    /* What is being answered is answered; nothing more is read. */
+    if (control->started)
+        pthread_join(control->thread, NULL);
+    for (unsigned i = 0; i < CONTROL_CONNECTIONS_MAX; i++)
+        if (control->connections[i].fd >= 0)
+            shutdown(control->connections[i].fd, SHUT_RD);
+    /* What is being answered is answered, but not for as long as somebody likes to read it. */
+    clock_gettime(CLOCK_REALTIME, &deadline);
+    deadline.tv_sec += CONTROL_END_SECONDS;
     for (unsigned i = 0; i < CONTROL_CONNECTIONS_MAX; i++) {
         struct connection *connection = &control->connections[i];
         if (connection->fd < 0)
             continue;
-        shutdown(connection->fd, SHUT_RD);
-        pthread_join(connection->thread, NULL);
+        if (pthread_timedjoin_np(connection->thread, NULL, &deadline) != 0) {
+            shutdown(connection->fd, SHUT_RDWR);
+            pthread_join(connection->thread, NULL);
+        }
         close(connection->fd);
     }
     close(control->listener);

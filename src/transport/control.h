@@ -17,10 +17,17 @@ struct control;
 struct server;
 
 #define CONTROL_CONNECTIONS_MAX 16
+#define CONTROL_SEND_SECONDS 5 /* so long an answer waits to be taken */
+#define CONTROL_END_SECONDS 2  /* and so long when the server ends */
 
-/* Makes the folder and the socket; a socket left over by a killed server is replaced: the caller holds
- * the pool's lock, so there is no other server of it. -errno. */
+/* Makes the folder and the socket, where requests wait until control_start. A socket that nobody
+ * answers was left over by a killed server, and is replaced. -EADDRINUSE: a server answers it, of a
+ * pool with this UUID: another one that only reads this pool (the pool's lock lets any number of
+ * them), or of a copy. -errno. */
 int control_open(struct server *server, struct control **ret_control);
+
+/* Begins to answer; the server has its door by now. -errno. */
+int control_start(struct control *control);
 
 /* Ends what is being answered, closes, removes the socket. NULL is allowed. */
 void control_close(struct control *control);

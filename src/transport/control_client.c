@@ -2,7 +2,8 @@
 /* The client's side of the control socket; the server takes the socket's path from here. */
 #include "transport/control_client.h"
 
-#include "base/endian.h"
+#include "base/uuid.h"
+#include "transport/mountinfo.h"
 #include <daxfuse/format.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +13,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -32,15 +32,12 @@ int control_folder(char *buffer, size_t size)
 int control_path(const uint8_t uuid[16], char *buffer, size_t size)
 {
     char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
-    char text[37];
+    char text[UUID_TEXT];
     int error = control_folder(folder, sizeof(folder));
 
     if (error)
         return error;
-    char *at = text;
-    for (int i = 0; i < 16; i++)
-        at += sprintf(at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
-    int length = snprintf(buffer, size, "%s/%s.sock", folder, text);
+    int length = snprintf(buffer, size, "%s/%s.sock", folder, uuid_format(uuid, text));
     return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
 }
 
@@ -63,7 +60,7 @@ int control_connect(const uint8_t uuid[16], int *ret_fd)
     return 0;
 }
 
-static int send_all(int fd, const char *bytes, size_t length)
+int control_send(int fd, const char *bytes, size_t length)
 {
     while (length > 0) {
         ssize_t sent = send(fd, bytes, length, MSG_NOSIGNAL);
@@ -80,10 +77,10 @@ static int send_all(int fd, const char *bytes, size_t length)
 int control_ask(int fd, const char *request, char **ret_answer)
 {
     size_t used = 0, size = 4096;
-    int error = send_all(fd, request, strlen(request));
+    int error = control_send(fd, request, strlen(request));
 
     if (!error)
-        error = send_all(fd, "\n", 1);
+        error = control_send(fd, "\n", 1);
     if (error)
         return error;
     char *answer = malloc(size);
@@ -117,10 +114,27 @@ int control_ask(int fd, const char *request, char **ret_answer)
     }
 }
 
-static int read_uuid(const char *path, uint8_t ret_uuid[16])
+pid_t control_peer(int fd)
+{
+    struct ucred peer;
+    socklen_t size = sizeof(peer);
+
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 ? 0 : peer.pid;
+}
+
+/* ---- from a path to its pool ------------------------------------------------------------------------ */
+
+void control_file_id(const struct stat *file, uint64_t ret_id[2])
+{
+    ret_id[0] = S_ISBLK(file->st_mode) ? file->st_rdev : file->st_dev;
+    ret_id[1] = S_ISBLK(file->st_mode) ? 0 : file->st_ino;
+}
+
+static int read_super(struct control_pool *pool)
 {
     struct dxf_super super;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat file;
+    int fd = open(pool->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     bool found = false;
 
     if (fd < 0)
@@ -130,71 +144,44 @@ static int read_uuid(const char *path, uint8_t ret_uuid[16])
     for (int i = 0; i < 2 && !found; i++)
         found = pread(fd, &super, sizeof(super), places[i]) == (ssize_t)sizeof(super) &&
                 memcmp(super.magic, DXF_MAGIC, sizeof(super.magic)) == 0;
+    found = found && fstat(fd, &file) == 0;
     close(fd);
     if (!found)
         return -EINVAL;
-    memcpy(ret_uuid, super.uuid, 16);
+    memcpy(pool->uuid, super.uuid, 16);
+    control_file_id(&file, pool->file_id);
     return 0;
 }
 
-/* mountinfo has blanks and backslashes as octal. In place. */
-static void unescape(char *text)
-{
-    char *to = text;
+struct source_search {
+    dev_t device;
+    struct control_pool *pool;
+};
 
-    for (char *from = text; *from; to++) {
-        if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] && from[3]) {
-            *to = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
-            from += 4;
-        } else {
-            *to = *from++;
-        }
-    }
-    *to = '\0';
+static bool is_source(void *arg, const struct mountinfo *mount)
+{
+    struct source_search *search = arg;
+
+    if (mount->device != search->device || strcmp(mount->type, "fuse.daxfuse") != 0)
+        return false;
+    snprintf(search->pool->path, sizeof(search->pool->path), "%s", mount->source);
+    return true;
 }
 
-/* The source of the mount with this device number, if it is one of ours; malloc'ed. */
-static char *mount_source(dev_t device)
+int control_find_pool(const char *path, struct control_pool *ret_pool)
 {
-    FILE *file = fopen("/proc/self/mountinfo", "re");
-    char *line = NULL, *source = NULL;
-    size_t size = 0;
-
-    if (!file)
-        return NULL;
-    while (!source && getline(&line, &size, file) > 0) {
-        unsigned major_number, minor_number;
-        char *separator = strstr(line, " - ");
-        if (!separator || sscanf(line, "%*d %*d %u:%u", &major_number, &minor_number) != 2 ||
-            makedev(major_number, minor_number) != device)
-            continue;
-        char *rest = NULL;
-        const char *type = strtok_r(separator + 3, " \n", &rest);
-        char *from = strtok_r(NULL, " \n", &rest);
-        if (type && from && strcmp(type, "fuse.daxfuse") == 0) {
-            source = strdup(from);
-            if (source)
-                unescape(source);
-        }
-    }
-    free(line);
-    fclose(file);
-    return source;
-}
-
-int control_find_pool(const char *path, uint8_t ret_uuid[16])
-{
+    struct source_search search = { .pool = ret_pool };
     struct stat found;
 
+    memset(ret_pool, 0, sizeof(*ret_pool));
     if (stat(path, &found) < 0)
         return -errno;
-    char *source = mount_source(found.st_dev);
-    if (source) {
-        int error = read_uuid(source, ret_uuid);
-        free(source);
-        return error;
+    search.device = found.st_dev;
+    ret_pool->mounted = mountinfo_walk(is_source, &search);
+    if (!ret_pool->mounted) {
+        if (!S_ISREG(found.st_mode) && !S_ISBLK(found.st_mode))
+            return -EINVAL;
+        snprintf(ret_pool->path, sizeof(ret_pool->path), "%s", path);
     }
-    if (!S_ISREG(found.st_mode) && !S_ISBLK(found.st_mode))
-        return -EINVAL;
-    return read_uuid(path, ret_uuid);
+    return read_super(ret_pool);
 }

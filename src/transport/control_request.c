@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The requests of the control socket. One table: name and function. A function fills the answer, or
- * returns -errno and may set *ret_message. Keys are snake_case, amounts bytes and nanoseconds.
+ * returns -errno and may put a sentence about it into the answer's "error". Keys are snake_case,
+ * amounts bytes and nanoseconds.
  */
 #include "transport/control.h"
 
 #include "base/endian.h"
+#include "base/uuid.h"
 #include "journal/journal.h"
 #include "media/persist.h"
 #include "media/pool.h"
 #include "space/space.h"
+#include "transport/control_extents.h"
 #include "transport/server.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -60,15 +63,19 @@ static int request_info(struct server *server, struct json_object *request,
     const struct fs_recovered *recovered = server_recovered(server);
     const struct door *door = server_door(server);
     struct fs_statfs statfs;
-    char uuid[37], *at = uuid;
+    struct stat file = { 0 };
+    char uuid[UUID_TEXT];
+    uint64_t file_id[2];
 
     (void)request;
-    for (int i = 0; i < 16; i++)
-        at +=
-            sprintf(at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", super->uuid[i]);
+    if (fstat(pool->fd, &file) < 0)
+        return -errno;
+    control_file_id(&file, file_id);
     fs_statfs(fs, &statfs);
     put_string(answer, "pool", pool->path);
-    put_string(answer, "uuid", uuid);
+    put_u64(answer, "pool_device", file_id[0]);
+    put_u64(answer, "pool_inode", file_id[1]);
+    put_string(answer, "uuid", uuid_format(super->uuid, uuid));
     json_object_object_add(
         answer, "label", json_object_new_string_len(super->label, (int)strnlen(super->label, 64)));
     put_u64(answer, "format_version", le32_get(super->version));
@@ -168,90 +175,20 @@ static int request_stat(struct server *server, struct json_object *request,
 
 /* ---- extents --------------------------------------------------------------------------------------- */
 
-/* From the root, one name after the other; symlinks are not followed. On success the caller forgets one
- * reference of *ret_ino. */
-static int walk(struct fs *fs, const char *path, uint64_t *ret_ino)
-{
-    struct fs_request rq = { .in_group = true };
-    struct fs_attr attr;
-    int error = fs_lookup(fs, &rq, DXF_INO_ROOT, fs_name("."), &attr);
-
-    while (!error) {
-        path += strspn(path, "/");
-        if (*path == '\0') {
-            *ret_ino = attr.ino;
-            return 0;
-        }
-        struct fs_name name = { .bytes = path, .length = strcspn(path, "/") };
-        uint64_t parent = attr.ino;
-        error = fs_lookup(fs, &rq, parent, name, &attr);
-        fs_forget(fs, parent, 1);
-        path += name.length;
-    }
-    return error;
-}
-
-struct listing {
-    struct json_object *extents;
-    uint64_t count;
-};
-
-#define EXTENTS_MAX 262144u /* listed; more are counted */
-
-static int list_extent(void *arg, const struct fs_extent *extent)
-{
-    struct listing *listing = arg;
-
-    if (listing->count++ >= EXTENTS_MAX)
-        return 0;
-    struct json_object *one = json_object_new_object();
-    put_u64(one, "offset", extent->offset);
-    put_u64(one, "pool_offset", extent->pool_offset);
-    put_u64(one, "length", extent->length);
-    put_bool(one, "unwritten", extent->unwritten);
-    return json_object_array_add(listing->extents, one) < 0 ? -ENOMEM : 0;
-}
-
 static int request_extents(struct server *server, struct json_object *request,
                            struct json_object *answer)
 {
     struct fs *fs = server_fs(server);
-    struct fs_request rq = { .in_group = true };
     struct json_object *path, *inode;
-    struct listing listing = { 0 };
-    struct fs_attr attr;
-    uint64_t ino = 0;
-    bool walked = false;
-    int error;
 
     if (json_object_object_get_ex(request, "path", &path) &&
-        json_object_is_type(path, json_type_string)) {
-        error = walk(fs, json_object_get_string(path), &ino);
-        walked = !error;
-    } else if (json_object_object_get_ex(request, "inode", &inode) &&
-               json_object_is_type(inode, json_type_int)) {
-        ino = json_object_get_uint64(inode);
-        error = 0;
-    } else {
-        return fail(answer, -EINVAL,
-                    "path (a string, from the root of the mount) or inode (a number) is needed");
-    }
-    if (!error)
-        error = fs_getattr(fs, &rq, ino, &attr);
-    if (!error && !S_ISREG(attr.mode))
-        error = fail(answer, -EINVAL, "not a regular file");
-    if (!error) {
-        put_u64(answer, "inode", ino);
-        put_u64(answer, "size", attr.size);
-        put_u64(answer, "allocated", attr.blocks * DXF_BLOCK_SIZE);
-        listing.extents = json_object_new_array();
-        json_object_object_add(answer, "extents", listing.extents);
-        error = fs_extents(fs, &rq, ino, list_extent, &listing);
-        put_u64(answer, "extent_count", listing.count);
-    }
-    if (walked)
-        fs_forget(fs, ino, 1);
-    return error;
+        json_object_is_type(path, json_type_string))
+        return control_extents_of_path(fs, json_object_get_string(path), answer);
+    if (json_object_object_get_ex(request, "inode", &inode) &&
+        json_object_is_type(inode, json_type_int))
+        return control_extents(fs, json_object_get_uint64(inode), answer);
+    return fail(answer, -EINVAL,
+                "path (a string, from the root of the mount) or inode (a number) is needed");
 }
 
 /* ---- orders ------------------------------------------------------------------------------------------ */

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "transport/control.h"
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -54,7 +55,6 @@ static int exit_code(int error)
     case -EUCLEAN:
     case -EINVAL:
     case -ENOTSUP:
-    case -EROFS:
         return SERVER_EXIT_DAMAGED;
     default:
         return SERVER_EXIT_USAGE;
@@ -63,10 +63,10 @@ static int exit_code(int error)
 
 static bool is_served(const char *pool)
 {
-    uint8_t uuid[16];
+    struct control_pool found;
     int fd;
 
-    if (control_find_pool(pool, uuid) != 0 || control_connect(uuid, &fd) != 0)
+    if (control_find_pool(pool, &found) != 0 || control_connect(found.uuid, &fd) != 0)
         return false;
     close(fd);
     return true;
@@ -90,6 +90,52 @@ static int open_pool(const struct server_options *options, struct pool **ret_poo
         log_error("%s", message ? message : strerror(-error));
     free(message);
     return error;
+}
+
+/* Without a socket it serves all the same, but not beside a server that has the socket already:
+ * daxfuse-ctl would ask that one. An exit code. */
+static int open_control(struct server *server)
+{
+    char path[PATH_MAX] = "";
+    int error = control_open(server, &server->control);
+
+    if (error == -EADDRINUSE) {
+        control_path(server->pool->super.uuid, path, sizeof(path));
+        log_error(
+            "%s: a server of this pool, or of a copy with the same UUID, is running and answers "
+            "at %s: umount that one (findmnt -t fuse.daxfuse shows it), then try again",
+            server->options.pool, path);
+        return SERVER_EXIT_BUSY;
+    }
+    if (error)
+        log_warn("no control socket (daxfuse-ctl will not find this server): %s", strerror(-error));
+    return SERVER_EXIT_OK;
+}
+
+/* What kept the filesystem from being opened is not always damage. An exit code. */
+static int explain_fs_error(const char *pool, int error)
+{
+    switch (error) {
+    case -ENOMEM:
+    case -EAGAIN: /* no thread */
+        log_error(
+            "%s: cannot be opened: %s: raise the limits (ulimit -v, ulimit -u), or free memory",
+            pool, strerror(-error));
+        return SERVER_EXIT_USAGE;
+    case -EROFS:
+    case -EACCES:
+        log_error("%s: cannot be written: %s: mount it with -o ro", pool, strerror(-error));
+        return SERVER_EXIT_USAGE;
+    case -ENOSPC:
+        log_error("%s: sparse, and its host's file system has no room for more of it: make room "
+                  "there, or mount it with -o ro",
+                  pool);
+        return SERVER_EXIT_USAGE;
+    default:
+        log_error("%s: %s: run fsck.daxfuse %s", pool,
+                  error == -EUCLEAN ? "damaged" : strerror(-error), pool);
+        return SERVER_EXIT_DAMAGED;
+    }
 }
 
 static int open_door(struct server *server)
@@ -135,17 +181,20 @@ int server_open(const struct server_options *options, struct server **ret_server
     }
     error = fs_open(server->pool, &options->fs_options, &server->fs, &server->recovered);
     if (error) {
-        log_error("%s: %s: run fsck.daxfuse %s", options->pool,
-                  error == -EUCLEAN ? "damaged" : strerror(-error), options->pool);
-        code = SERVER_EXIT_DAMAGED;
+        code = explain_fs_error(options->pool, error);
         goto fail;
     }
+    code = open_control(server);
+    if (code != SERVER_EXIT_OK)
+        goto fail;
     code = SERVER_EXIT_MOUNT;
     if (open_door(server) != 0)
         goto fail;
-    error = control_open(server, &server->control);
-    if (error)
-        log_warn("no control socket (daxfuse-ctl will not find this server): %s", strerror(-error));
+    error = server->control ? control_start(server->control) : 0;
+    if (error) {
+        log_error("no thread can be made: %s", strerror(-error));
+        goto fail;
+    }
     *ret_server = server;
     return SERVER_EXIT_OK;
 

@@ -5,7 +5,7 @@
  * Owns all of them. Called by the command (tools/daxfuse.c) from its main thread, and server_stop()
  * by the control socket and the thread that waits for signals.
  *
- *   server_open   pool, replay, mount, control socket
+ *   server_open   pool, replay, control socket, mount
  *   server_run    serves until the mount is gone or somebody stops it
  *   server_close  in the opposite order
  */
@@ -27,7 +27,7 @@ struct server_options {
     struct door_options door;
 };
 
-/* How a command ends (§9 of the manual): its exit codes. */
+/* How daxfuse(8) ends: EXIT STATUS there. */
 enum server_exit {
     SERVER_EXIT_OK = 0,
     SERVER_EXIT_USAGE = 1,

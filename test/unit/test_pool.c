@@ -344,7 +344,7 @@ START_TEST(refuse_features)
     ck_assert_int_eq(pool_write_super(pool), 0);
     pool_close(pool);
     pool = NULL;
-    assert_refused(&plain, -EROFS, "0x8", "-o ro");
+    assert_refused(&plain, -ENOTSUP, "0x8", "-o ro");
     reopen(&(struct pool_options){ .read_only = true });
     pool_close(pool);
 

@@ -75,6 +75,8 @@ struct door {
     struct fuse_session *session;
     struct worker_pool *workers;
     struct door_options options;
+    dev_t device; /* of our mount; 0: not known */
+    bool detached;
     _Atomic uint64_t capable; /* FUSE_CAP_* that the kernel offered; set by INIT, as the minor is */
     _Atomic unsigned kernel_minor;
     double timeout;         /* of attributes and names, seconds */

@@ -3,17 +3,19 @@
  * The mount and libfuse's session: what is negotiated with the kernel, how the session begins and ends.
  *
  * Caching. This door is the only one, and all changes come from this kernel, which looks after its own
- * caches: attributes and names are valid for a day, the page cache stays from open to open, nothing is
- * thrown away because a time has changed. What changes behind its back (flags, set-ID bits) it is
- * told before the request is answered.
+ * caches: attributes and names are valid for a day (-o timeout=), the page cache stays from open to
+ * open, nothing is thrown away because a time has changed. What changes behind its back (flags, set-ID
+ * bits) it is told before the request is answered.
  *
  * Ending. By umount(8) the kernel has written everything back before the session sees its end. When
  * told to stop, door_stop() does the same: unmount, while door_run() still answers. Only if somebody is
- * in the mount it is written back, detached, and ended under them.
+ * in the mount it is written back, detached, and ended under them. What others have mounted in its
+ * place stays.
  */
 #include "transport/fuse/door.h"
 
 #include "base/log.h"
+#include "transport/mountinfo.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -21,12 +23,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define CACHE_SECONDS 86400.0
 #define REQUEST_SIZE_MAX (1u << 20)
 #define BACKGROUND_MAX 64
 #define WORKERS_MIN 4u
@@ -121,30 +124,48 @@ static void message_set(char **ret_message, const char *format, ...)
     va_end(args);
 }
 
-/* Whether FOLDER is where a FUSE filesystem is mounted, by /proc/self/mountinfo. */
+/* Whether PATH is where something is mounted. *ret_device: of what is seen there, 0 if that is not to be
+ * found out. No server is asked: ours may not answer any more, and another be gone. */
+static bool look_at(const char *path, dev_t *ret_device)
+{
+    struct statx found;
+
+    *ret_device = 0;
+    if (statx(AT_FDCWD, path, AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0, &found) < 0)
+        return false;
+    *ret_device = makedev(found.stx_dev_major, found.stx_dev_minor);
+    return found.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+}
+
+static bool is_fuse_of_device(void *arg, const struct mountinfo *mount)
+{
+    const dev_t *device = arg;
+
+    return mount->device == *device &&
+           (strcmp(mount->type, "fuse") == 0 || strncmp(mount->type, "fuse.", 5) == 0);
+}
+
 static bool is_fuse_mount(const char *folder)
 {
-    FILE *file = fopen("/proc/self/mountinfo", "re");
-    char *line = NULL;
-    size_t size = 0;
-    bool found = false;
+    dev_t device;
 
-    if (!file)
-        return false;
-    while (!found && getline(&line, &size, file) > 0) {
-        char *rest = NULL, *field = strtok_r(line, " ", &rest);
-        for (int i = 0; i < 4 && field; i++)
-            field = strtok_r(NULL, " ", &rest);
-        if (!field || strcmp(field, folder) != 0)
-            continue;
-        while (field && strcmp(field, "-") != 0)
-            field = strtok_r(NULL, " ", &rest);
-        const char *type = field ? strtok_r(NULL, " ", &rest) : NULL;
-        found = type && (strcmp(type, "fuse") == 0 || strncmp(type, "fuse.", 5) == 0);
-    }
-    free(line);
-    fclose(file);
-    return found;
+    return look_at(folder, &device) && mountinfo_walk(is_fuse_of_device, &device);
+}
+
+/* FOLDER is in, or is, a mount whose server is gone. */
+static void message_server_gone(const char *folder, char **ret_message)
+{
+    char *mount = strdup(folder), *slash;
+    dev_t unused;
+
+    if (!mount)
+        return;
+    while (!look_at(mount, &unused) && (slash = strrchr(mount, '/')) != NULL && slash != mount)
+        *slash = '\0';
+    message_set(ret_message,
+                "%s: the server of what is mounted on %s is gone: umount it first (%s %s)", folder,
+                mount, geteuid() == 0 ? "umount" : "fusermount3 -u", mount);
+    free(mount);
 }
 
 int door_check_mountpoint(const char *folder, char **ret_message)
@@ -158,10 +179,7 @@ int door_check_mountpoint(const char *folder, char **ret_message)
     if (stat(folder, &stat_folder) < 0 || (is_mount && statvfs(folder, &unused) < 0)) {
         int error = errno;
         if (error == ENOTCONN)
-            message_set(ret_message,
-                        "%s: the server of what is mounted here is gone: umount it first "
-                        "(umount -l %s)",
-                        folder, folder);
+            message_server_gone(folder, ret_message);
         else if (error == ENOENT)
             message_set(ret_message, "%s: there is no such folder: make it first (mkdir -p %s)",
                         folder, folder);
@@ -244,7 +262,7 @@ int door_open(struct fs *fs, const struct door_options *options, struct door **r
         return -ENOMEM;
     door->fs = fs;
     door->options = *options;
-    door->timeout = CACHE_SECONDS;
+    door->timeout = options->timeout;
     fuse_set_log_func(log_libfuse);
     door->session = session_create(door);
     if (!door->session) {
@@ -270,6 +288,7 @@ int door_open(struct fs *fs, const struct door_options *options, struct door **r
                           "allow_other the line user_allow_other in /etc/fuse.conf");
         goto fail;
     }
+    look_at(options->mountpoint, &door->device);
     *ret_door = door;
     return 0;
 
@@ -319,6 +338,16 @@ int door_wait_ready(struct door *door)
 
 /* ---- ending --------------------------------------------------------------------------------------- */
 
+/* Our mount may have been detached (umount -l), or hidden under another: what is seen at the
+ * mountpoint then is somebody else's. */
+static bool is_anothers(const struct door *door)
+{
+    dev_t device;
+
+    look_at(door->options.mountpoint, &device);
+    return door->device != 0 && device != 0 && device != door->device;
+}
+
 /* 0, or -errno: -EBUSY somebody is in it. */
 static int unmount(const char *mountpoint)
 {
@@ -351,8 +380,10 @@ void door_stop(struct door *door)
 {
     if (atomic_exchange(&door->stopping, true))
         return;
-    int error = unmount(door->options.mountpoint);
-    if (error == -EBUSY) {
+    if (is_anothers(door)) {
+        log_warn("%s: the mount is detached or hidden: ended without an unmount",
+                 door->options.mountpoint);
+    } else if (unmount(door->options.mountpoint) == -EBUSY) {
         log_warn("%s: still in use: written back and detached", door->options.mountpoint);
         write_back(door->options.mountpoint);
     }
@@ -362,6 +393,19 @@ void door_stop(struct door *door)
 
 void door_detach(struct door *door)
 {
+    if (door->detached)
+        return;
+    door->detached = true;
+    if (is_anothers(door)) {
+        /* libfuse would unmount by the path. All that is ours is the connection: it closes when
+         * something else takes its descriptor, which libfuse closes in the end. */
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (null >= 0) {
+            dup3(null, fuse_session_fd(door->session), O_CLOEXEC);
+            close(null);
+        }
+        return;
+    }
     fuse_session_unmount(door->session);
 }
 

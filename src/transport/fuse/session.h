@@ -25,6 +25,7 @@ struct door_options {
     bool debug;           /* libfuse prints each request */
     unsigned queue_depth; /* of a ring; 0: libfuse's */
     unsigned max_threads; /* of the classic loop, and of the workers */
+    unsigned timeout;     /* seconds for which the kernel may keep attributes and names */
 };
 
 /* Whether FOLDER can be mounted on: 0, or -ENOENT, -ENOTDIR, -EBUSY somebody's FUSE mount, -ENOTCONN a

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The mounts that this process sees, from /proc/self/mountinfo. Owns nothing between calls.
+ */
+#ifndef DAXFUSE_TRANSPORT_MOUNTINFO_H
+#define DAXFUSE_TRANSPORT_MOUNTINFO_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* Its strings are as they were given to mount(2); they live as long as the visit. */
+struct mountinfo {
+    dev_t device;
+    const char *mountpoint, *type, *source;
+};
+
+/* Visits the mounts, an upper one of a mountpoint after those below it, until visit() returns true.
+ * Returns whether one did: false also when the list cannot be read. */
+bool mountinfo_walk(bool (*visit)(void *arg, const struct mountinfo *mount), void *arg);
+#endif
