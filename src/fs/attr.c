@@ -221,11 +221,12 @@ bool atime_is_due(const struct fs *fs, const struct dxf_inode *record, int64_t n
 
 void atime_touch(struct fs *fs, struct inode *inode)
 {
-    int64_t now = meta_now();
     struct dxf_inode *record;
     struct txn txn;
+    int64_t now;
 
     rwlock_write(&inode->map_lock);
+    now = meta_now(); /* here, so that of two readers the later one has the later time */
     if (inode_store_times(fs->meta, inode->ino, INODE_ATIME, now)) {
         rwlock_write_release(&inode->map_lock);
         (void)pool_drain(fs->pool);
@@ -233,7 +234,7 @@ void atime_touch(struct fs *fs, struct inode *inode)
     }
     txn_begin(&txn, fs->space);
     record = inode_edit(fs->meta, &txn, inode->ino);
-    if (record && inode_time(record->atime) < now)
+    if (record)
         record->atime = le64_make((uint64_t)now);
     /* A read has succeeded whatever becomes of its time. */
     if (record)

@@ -191,7 +191,6 @@ static void *reaper_main(void *arg)
         struct inode *inode = fs->reap_first;
 
         if (!inode) {
-            pthread_cond_broadcast(&fs->reap_idle);
             if (fs->reap_stop)
                 break;
             pthread_cond_wait(&fs->reap_more, &fs->reap_mutex);
@@ -205,6 +204,7 @@ static void *reaper_main(void *arg)
         pthread_mutex_lock(&fs->reap_mutex);
         fs->reap_busy = false;
         atomic_fetch_add(&fs->reaped, 1);
+        pthread_cond_broadcast(&fs->reap_done);
     }
     pthread_mutex_unlock(&fs->reap_mutex);
     return NULL;
@@ -216,7 +216,7 @@ int reaper_start(struct fs *fs)
 
     pthread_mutex_init(&fs->reap_mutex, NULL);
     pthread_cond_init(&fs->reap_more, NULL);
-    pthread_cond_init(&fs->reap_idle, NULL);
+    pthread_cond_init(&fs->reap_done, NULL);
     if (fs->read_only)
         return 0;
     r = pthread_create(&fs->reaper, NULL, reaper_main, fs);
@@ -230,28 +230,44 @@ void reaper_drain(struct fs *fs)
 {
     pthread_mutex_lock(&fs->reap_mutex);
     while (fs->reap_running && (fs->reap_first || fs->reap_busy))
-        pthread_cond_wait(&fs->reap_idle, &fs->reap_mutex);
+        pthread_cond_wait(&fs->reap_done, &fs->reap_mutex);
     pthread_mutex_unlock(&fs->reap_mutex);
+}
+
+/* Under the mutex. A request that gives up is asked for now and then: this wait is rare and long. */
+static int reaper_wait(struct fs *fs, const struct lock_wait *wait)
+{
+    struct timespec soon;
+
+    if (wait && wait->nowait)
+        return -EAGAIN;
+    if (wait && wait->token && lock_token_interrupted(wait->token))
+        return -EINTR;
+    clock_gettime(CLOCK_REALTIME, &soon);
+    soon.tv_nsec += 50 * 1000 * 1000;
+    if (soon.tv_nsec >= 1000000000) {
+        soon.tv_nsec -= 1000000000;
+        soon.tv_sec++;
+    }
+    pthread_cond_timedwait(&fs->reap_done, &fs->reap_mutex, &soon);
+    return 0;
 }
 
 int reaper_relieve(struct fs *fs, const struct fs_request *rq, uint64_t *seen)
 {
     const struct lock_wait *wait = request_wait(rq);
-    uint64_t reaped;
-    bool pending;
+    int r = 0;
 
     pthread_mutex_lock(&fs->reap_mutex);
-    pending = fs->reap_running && (fs->reap_first || fs->reap_busy);
-    reaped = atomic_load(&fs->reaped);
+    while (r == 0 && atomic_load(&fs->reaped) == *seen) {
+        if (!fs->reap_running || (!fs->reap_first && !fs->reap_busy))
+            r = -ENOSPC;
+        else
+            r = reaper_wait(fs, wait);
+    }
+    *seen = atomic_load(&fs->reaped);
     pthread_mutex_unlock(&fs->reap_mutex);
-    if (!pending && reaped == *seen)
-        return -ENOSPC;
-    if (pending && wait && wait->nowait)
-        return -EAGAIN;
-    *seen = reaped;
-    if (pending)
-        reaper_drain(fs);
-    return 0;
+    return r;
 }
 
 void reaper_stop(struct fs *fs)
@@ -266,5 +282,5 @@ void reaper_stop(struct fs *fs)
     }
     pthread_mutex_destroy(&fs->reap_mutex);
     pthread_cond_destroy(&fs->reap_more);
-    pthread_cond_destroy(&fs->reap_idle);
+    pthread_cond_destroy(&fs->reap_done);
 }

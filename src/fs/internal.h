@@ -34,6 +34,7 @@ struct inode {
     uint32_t refs;    /* operations and handles at work */
     bool known;       /* its record was seen in use under this entry */
     bool dying;       /* is being deleted: nobody finds it any more */
+    _Atomic uint16_t touching; /* writes that stored times in place and have not fenced them yet */
     struct inode *reap_next;
     struct rwlock name_lock;
     struct rwlock map_lock;
@@ -71,7 +72,7 @@ struct fs {
     /* Deletes inodes with many extents, so that no door waits for it (delete.c). */
     pthread_t reaper;
     pthread_mutex_t reap_mutex;
-    pthread_cond_t reap_more, reap_idle;
+    pthread_cond_t reap_more, reap_done;
     struct inode *reap_first;
     bool reap_busy, reap_stop, reap_running;
     _Atomic uint64_t reaped; /* inodes so far */
@@ -104,9 +105,9 @@ void cache_forget_deleted(struct fs *fs, struct inode *inode);
 int reaper_start(struct fs *fs);
 /* Waits until nothing is left to delete. */
 void reaper_drain(struct fs *fs);
-/* After -ENOSPC: waits for what is being deleted. 0: space may have come, try again; *seen is
- * fs->reaped as it was before that try, and moves. -ENOSPC: nothing was under way; -EAGAIN: the
- * request must not wait. No map lock is held. */
+/* After -ENOSPC: waits until one more inode is deleted. 0: space may have come, try again; *seen is
+ * fs->reaped as it was before that try, and moves. -ENOSPC: none is under way; -EAGAIN: the
+ * request must not wait; -EINTR: it was given up. No map lock is held: all the reaper wants is below the others. */
 int reaper_relieve(struct fs *fs, const struct fs_request *rq, uint64_t *seen);
 void reaper_stop(struct fs *fs);
 /* Deletes now what is small, else hands it to the reaper; either way the entry is gone then. */

@@ -318,7 +318,8 @@ static bool has_times(const struct dxf_inode *record, int64_t now)
     return inode_time(record->mtime) == now && inode_time(record->ctime) == now;
 }
 
-/* The times of an overwrite, without a transaction if that can be. */
+/* The times of an overwrite, without a transaction if that can be. Until they are fenced, no other
+ * write may find that they are right already. */
 static bool touch(struct write *write)
 {
     struct inode *inode = write->inode;
@@ -326,6 +327,8 @@ static bool touch(struct write *write)
 
     rwlock_write(&inode->map_lock);
     done = inode_store_times(write->fs->meta, inode->ino, INODE_MTIME | INODE_CTIME, meta_now());
+    if (done)
+        atomic_fetch_add(&inode->touching, 1);
     rwlock_write_release(&inode->map_lock);
     return done;
 }
@@ -336,7 +339,7 @@ static int write_part(struct write *write)
     const struct dxf_inode *record;
     struct part part;
     struct txn txn;
-    bool overwrite = false, timely = false;
+    bool overwrite = false, timely = false, touched = false;
     int r;
 
     txn_begin(&txn, fs->space);
@@ -346,13 +349,15 @@ static int write_part(struct write *write)
         r = plan_part(write, &txn, record, &part);
     if (r == 0) {
         overwrite = is_overwrite(write, record, &part);
-        timely = has_times(record, meta_now());
+        timely = has_times(record, meta_now()) && atomic_load(&write->inode->touching) == 0;
     }
     rwlock_read_release(&write->inode->map_lock);
     /* The range is ours: nobody changes the map under it in between. */
     if (r == 0)
         r = store_part(write, &part);
-    if (r == 0 && !(overwrite && (timely || touch(write)))) {
+    if (r == 0 && overwrite && !timely)
+        touched = touch(write);
+    if (r == 0 && !(overwrite && (timely || touched))) {
         r = commit_part(write, &txn, &part);
         if (r == -ENOSPC)
             r = commit_leading(write, &part);
@@ -360,6 +365,8 @@ static int write_part(struct write *write)
         txn_abort(&txn);
         if (r == 0)
             r = pool_drain(fs->pool);
+        if (touched)
+            atomic_fetch_sub(&write->inode->touching, 1);
     }
     if (r == 0)
         write->at = part.to;

@@ -100,9 +100,12 @@ int pool_create(const char *path, const struct pool_create_options *options, str
 /* Seals pool->super and writes it to both places, in an order of which a crash leaves one valid.
  * 0, -EROFS, -EIO. Thread-safe; who changes pool->super keeps others from doing so meanwhile. */
 int pool_write_super(struct pool *pool);
+/* The same, with the new size and the new place of the bitmap. */
+int pool_write_grown(struct pool *pool, uint64_t blocks, uint64_t bitmap_start,
+                     uint64_t bitmap_blocks);
 
-/* Maps what the file has grown by, up to new_size (a multiple of 4096, not below size); base does not
- * move: address space is kept behind the mapping for this. Other threads may be in the pool: who sees
+/* Maps what the file has grown by, up to new_size (a multiple of 4096; nothing happens when it is mapped already: an
+ * earlier growth stopped on its way); base does not move: address space is kept behind the mapping for this. Other threads may be in the pool: who sees
  * the new size may use all of it. One caller at a time. -ENOMEM when there is no such space: grow while
  * it is not mounted; -EINVAL, -errno of mmap. */
 int pool_map_grown(struct pool *pool, uint64_t new_size);

@@ -215,7 +215,9 @@ static int shape_file(struct pool *pool, const struct pool_create_options *optio
 
     if (pool->is_device)
         return 0;
-    if ((options->force && ftruncate(pool->fd, 0) != 0) || ftruncate(pool->fd, (off_t)size) != 0)
+    /* First to the size: what was in it is lost only when that is possible. */
+    if (ftruncate(pool->fd, (off_t)size) != 0 ||
+        (options->force && (ftruncate(pool->fd, 0) != 0 || ftruncate(pool->fd, (off_t)size) != 0)))
         return pool_message(ret_message, -errno,
                             "%s cannot have %" PRIu64 " bytes: %s; choose "
                             "another size (-s SIZE) or file system",

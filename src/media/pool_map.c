@@ -113,13 +113,20 @@ void pool_unmap(struct pool *pool)
     pool->base = NULL;
 }
 
+static void piece_unreserve(struct pool_host *host, uint64_t piece)
+{
+    atomic_fetch_and(&host->reserved[piece / 8], (uint8_t) ~(1u << (piece % 8)));
+}
+
 int pool_map_grown(struct pool *pool, uint64_t new_size)
 {
     struct pool_host *host = pool->host;
     int error;
 
-    if (new_size < pool->size || new_size % DXF_BLOCK_SIZE != 0)
+    if (new_size % DXF_BLOCK_SIZE != 0)
         return -EINVAL;
+    if (new_size < pool->size) /* an earlier growth has come so far, and no further */
+        return 0;
     if (new_size > host->room_size)
         return -ENOMEM;
     if (host->room == NULL || new_size == pool->size)
@@ -129,10 +136,15 @@ int pool_map_grown(struct pool *pool, uint64_t new_size)
     if (error < 0)
         return error;
 out:
+    pthread_mutex_lock(&host->mutex);
+    /* The host was asked for no more than what the pool had, also of the piece it ended in. */
+    for (uint64_t piece = pool->size / DXF_PIECE_SIZE; piece * DXF_PIECE_SIZE < new_size; piece++)
+        piece_unreserve(host, piece);
     /* The mapping is there; each of these is a release of it. */
     pool->persist->size = new_size;
     pool->size = new_size;
     pool->blocks = new_size / DXF_BLOCK_SIZE;
+    pthread_mutex_unlock(&host->mutex);
     return 0;
 }
 
@@ -314,7 +326,7 @@ int pool_discard(struct pool *pool, uint64_t offset, uint64_t length)
     }
     last = (offset + length - 1) / DXF_PIECE_SIZE;
     for (uint64_t piece = offset / DXF_PIECE_SIZE; piece <= last; piece++)
-        atomic_fetch_and(&host->reserved[piece / 8], (uint8_t) ~(1u << (piece % 8)));
+        piece_unreserve(host, piece);
     atomic_store(&pool->sparse, true);
     error = host_fallocate(pool, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
     pthread_mutex_unlock(&host->mutex);

@@ -206,6 +206,20 @@ int pool_write_super(struct pool *pool)
     return result;
 }
 
+int pool_write_grown(struct pool *pool, uint64_t blocks, uint64_t bitmap_start,
+                     uint64_t bitmap_blocks)
+{
+    int result;
+
+    pthread_mutex_lock(&pool->host->mutex);
+    pool->super.pool_blocks = le64_make(blocks);
+    pool->super.bitmap_start = le64_make(bitmap_start);
+    pool->super.bitmap_blocks = le64_make(bitmap_blocks);
+    result = super_write_locked(pool);
+    pthread_mutex_unlock(&pool->host->mutex);
+    return result;
+}
+
 void pool_super_repair(struct pool *pool)
 {
     bool primary = memcmp(pool_at(pool, 0), &pool->super, sizeof(pool->super)) == 0;

@@ -89,7 +89,8 @@ bool inode_store_times(struct meta *meta, uint64_t ino, unsigned which, int64_t 
     struct dxf_inode *record = pool_at(meta->pool, offset);
     le64 time = le64_make((uint64_t)now);
 
-    if (!journal_is_quiet(meta->journal, offset) ||
+    /* Of a commit that failed nobody knows whether its entry lives. */
+    if (atomic_load(&meta->pool->failed) || !journal_is_quiet(meta->journal, offset) ||
         pool_range_is_bad(meta->pool, offset, sizeof(*record)))
         return false;
     if (which & INODE_ATIME)

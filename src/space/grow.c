@@ -94,11 +94,8 @@ static int super_switch(const struct growth *growth)
     int error;
 
     lock_acquire(&growth->space->lock);
-    pool->super.pool_blocks = le64_make(growth->new_blocks);
-    pool->super.bitmap_start = le64_make(growth->to.start);
-    pool->super.bitmap_blocks = le64_make(growth->to.count);
+    error = pool_write_grown(pool, growth->new_blocks, growth->to.start, growth->to.count);
     lock_release(&growth->space->lock);
-    error = pool_write_super(pool);
     if (error) /* what is on the medium is not known: nothing may change any more */
         pool_fail(pool, "the superblock of the grown pool could not be written");
     return error;

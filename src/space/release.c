@@ -161,15 +161,17 @@ int space_free(struct txn *txn, uint64_t start, uint64_t count, unsigned flags)
     bool metadata = flags & SPACE_METADATA;
     if (count == 0)
         return 0;
-    if (start >= space->map.blocks || count > space->map.blocks - start ||
-        space_is_fixed(&pool->super, start, count))
+    /* Under its lock: growth moves the bitmap, and the end. */
+    lock_acquire(&space->lock);
+    bool possible = start < space->map.blocks && count <= space->map.blocks - start &&
+                    !space_is_fixed(&pool->super, start, count);
+    bool busy = possible && map_run(&space->map, start, count, false) == count;
+    lock_release(&space->lock);
+    if (!possible)
         return extent_damaged(txn, "freeing blocks that no file can own");
     /* Metadata is given back block by block, its tables never. */
     if (metadata ? pool_block_is_fixed(pool, start) : !pool_blocks_are_data(pool, start, count))
         return extent_damaged(txn, "freeing blocks that are in use as metadata");
-    lock_acquire(&space->lock);
-    bool busy = map_run(&space->map, start, count, false) == count;
-    lock_release(&space->lock);
     if (!busy)
         return extent_damaged(txn, "freeing blocks that are free");
 

@@ -145,6 +145,8 @@ void space_get_info(struct space *space, struct space_info *ret_info)
 {
     lock_acquire(&space->lock);
     *ret_info = (struct space_info){
+        .bitmap = { le64_get(space->pool->super.bitmap_start),
+                    le64_get(space->pool->super.bitmap_blocks) },
         .blocks = space->map.blocks,
         .free = space->map.free + space->waiting,
         .reserve = space->reserve,

@@ -88,6 +88,7 @@ int space_alloc(struct txn *txn, const struct space_request *request,
 int space_free(struct txn *txn, uint64_t start, uint64_t count, unsigned flags);
 
 struct space_info {
+    struct space_extent bitmap;
     uint64_t blocks, free, reserve; /* free includes what is held back and the reserve */
     uint64_t available;             /* to ordinary requests, at this moment */
     uint64_t held;                  /* freed, waiting by S2 or S3 */

@@ -6,6 +6,7 @@
 #include "media/pool.h"
 #include "transport/server.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -182,11 +184,30 @@ static void *control_main(void *arg)
     return NULL;
 }
 
+static int listener_bind(struct control *control)
+{
+    const struct sockaddr_un *address = &control->address;
+    int error;
+
+    control->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (control->listener < 0)
+        return -errno;
+    unlink(address->sun_path);
+    if (bind(control->listener, (const struct sockaddr *)address, sizeof(*address)) < 0)
+        return -errno;
+    if (chmod(address->sun_path, 0600) < 0 || listen(control->listener, 16) < 0) {
+        error = -errno;
+        unlink(address->sun_path);
+        return error;
+    }
+    return 0;
+}
+
 static int listener_create(struct control *control)
 {
     char folder[sizeof(control->address.sun_path)];
     const uint8_t *uuid = fs_pool(server_fs(control->server))->super.uuid;
-    int other;
+    int other, lock;
 
     control->address.sun_family = AF_UNIX;
     int error = control_path(uuid, control->address.sun_path, sizeof(control->address.sun_path));
@@ -196,26 +217,26 @@ static int listener_create(struct control *control)
         return error;
     if (mkdir(folder, 0700) < 0 && errno != EEXIST)
         return -errno;
+    /* One at a time from the question whether somebody answers to where we do. */
+    lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lock < 0)
+        return -errno;
+    while (flock(lock, LOCK_EX) < 0)
+        if (errno != EINTR) {
+            error = -errno;
+            goto out;
+        }
     /* The pool's lock does not keep a copy of it, nor others that read it, from being served. */
     error = control_connect(uuid, &other);
     if (!error) {
         close(other);
-        return -EADDRINUSE;
+        error = -EADDRINUSE;
+    } else if (error == -ENOENT || error == -ECONNREFUSED) {
+        error = listener_bind(control);
     }
-    if (error != -ENOENT && error != -ECONNREFUSED)
-        return error;
-    control->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (control->listener < 0)
-        return -errno;
-    unlink(control->address.sun_path);
-    if (bind(control->listener, (struct sockaddr *)&control->address, sizeof(control->address)) < 0)
-        return -errno;
-    if (chmod(control->address.sun_path, 0600) < 0 || listen(control->listener, 16) < 0) {
-        error = -errno;
-        unlink(control->address.sun_path);
-        return error;
-    }
-    return 0;
+out:
+    close(lock);
+    return error;
 }
 
 int control_open(struct server *server, struct control **ret_control)

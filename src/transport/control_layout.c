@@ -56,7 +56,8 @@ static void add_area(struct json_object *areas, const char *name, uint64_t start
     json_object_array_add(areas, area);
 }
 
-static void add_areas(const struct dxf_super *super, struct json_object *answer)
+static void add_areas(const struct dxf_super *super, const struct space_extent *bitmap,
+                      struct json_object *answer)
 {
     struct json_object *areas = json_object_new_array();
 
@@ -68,7 +69,7 @@ static void add_areas(const struct dxf_super *super, struct json_object *answer)
     add_area(areas, "spare superblock", DXF_SPARE_BLOCK, 1);
     add_area(areas, "logs", le64_get(super->log_start),
              (uint64_t)le32_get(super->log_count) * le32_get(super->log_blocks));
-    add_area(areas, "bitmap", le64_get(super->bitmap_start), le64_get(super->bitmap_blocks));
+    add_area(areas, "bitmap", bitmap->start, bitmap->count);
     json_object_object_add(answer, "areas", areas);
 }
 
@@ -109,7 +110,7 @@ int control_answer_layout(struct server *server, struct json_object *request,
         json_object_object_add(answer, "cell_size",
                                json_object_new_uint64(picture.cell_blocks * DXF_BLOCK_SIZE));
         json_object_object_add(answer, "cells", used);
-        add_areas(&pool->super, answer);
+        add_areas(&pool->super, &info.bitmap, answer);
     }
     free(picture.used);
     return error;

@@ -193,6 +193,15 @@ static int request_extents(struct server *server, struct json_object *request,
 
 /* ---- orders ------------------------------------------------------------------------------------------ */
 
+/* What is mapped may be more, after a growth that failed on its way. */
+static uint64_t pool_size(struct fs *fs)
+{
+    struct space_info info;
+
+    space_get_info(fs_space(fs), &info);
+    return info.blocks * DXF_BLOCK_SIZE;
+}
+
 static int request_grow(struct server *server, struct json_object *request,
                         struct json_object *answer)
 {
@@ -202,9 +211,9 @@ static int request_grow(struct server *server, struct json_object *request,
     if (!json_object_object_get_ex(request, "size", &size) ||
         !json_object_is_type(size, json_type_int) || json_object_get_int64(size) <= 0)
         return fail(answer, -EINVAL, "size (a number of bytes) is needed");
-    put_u64(answer, "size_before", fs_pool(fs)->size);
+    put_u64(answer, "size_before", pool_size(fs));
     int error = fs_grow(fs, json_object_get_uint64(size));
-    put_u64(answer, "size", fs_pool(fs)->size);
+    put_u64(answer, "size", pool_size(fs));
     if (error == -EINVAL)
         return fail(answer, error, "the new size must be larger and a multiple of 4096");
     if (error == -ENOMEM)

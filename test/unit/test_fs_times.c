@@ -5,6 +5,8 @@
  */
 #include "test_fs.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <time.h>
 
 static struct fs_handle *handle;
@@ -158,12 +160,69 @@ START_TEST(test_failed_flush)
 }
 END_TEST
 
+static const struct persist_ops *below_ops;
+static _Thread_local bool is_slow;
+static _Atomic bool slow_arrived, slow_may_go;
+
+static int drain_slowly(struct persist *persist)
+{
+    if (is_slow) {
+        atomic_store(&slow_arrived, true);
+        while (!atomic_load(&slow_may_go))
+            sched_yield();
+    }
+    return below_ops->drain(persist);
+}
+
+static void *write_slowly(void *arg)
+{
+    (void)arg;
+    is_slow = true;
+    fx_fill(handle, 0, 4096, 's');
+    return NULL;
+}
+
+/* Times that somebody else stored in the same tick, and has not fenced yet, are stored again: the
+ * write that finds them there must not end before they are durable. */
+START_TEST(test_unfenced_times)
+{
+    struct persist *persist = fx.below.pool->persist;
+    struct persist_counters before, after;
+    struct persist_ops slow;
+    pthread_t thread;
+
+    make_file();
+    ck_assert_int_eq(fs_sync(fx.fs), 0);
+    below_ops = persist->ops;
+    slow = *below_ops;
+    slow.drain = drain_slowly;
+    persist->ops = &slow;
+    for (unsigned i = 0; i < 5; i++) {
+        next_tick();
+        atomic_store(&slow_arrived, false);
+        atomic_store(&slow_may_go, false);
+        ck_assert_int_eq(pthread_create(&thread, NULL, write_slowly, NULL), 0);
+        while (!atomic_load(&slow_arrived))
+            sched_yield();
+        before = counters();
+        fx_fill(handle, 4096, 4096, 'q');
+        after = counters();
+        atomic_store(&slow_may_go, true);
+        pthread_join(thread, NULL);
+        ck_assert_uint_eq(after.flushed[PERSIST_METADATA] - before.flushed[PERSIST_METADATA], 64);
+    }
+    persist->ops = below_ops;
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
     tcase_add_test(tcase, test_in_place);
     tcase_add_test(tcase, test_after_entry);
     tcase_add_test(tcase, test_access_time);
     tcase_add_test(tcase, test_failed_flush);
+    tcase_add_test(tcase, test_unfenced_times);
 }
 
 int main(void)

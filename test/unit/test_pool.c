@@ -581,11 +581,11 @@ START_TEST(grow_keeps_base)
     base = pool->base;
     pool->base[SIZE - 1] = 'z';
     ck_assert_int_eq(truncate(path, 4 * SIZE), 0);
-    ck_assert_int_eq(pool_map_grown(pool, SIZE - 4096), -EINVAL);
     ck_assert_int_eq(pool_map_grown(pool, SIZE + 1), -EINVAL);
     ck_assert_int_eq(pool_map_grown(pool, 1ull << 60), -ENOMEM);
     ck_assert_int_eq(pool_map_grown(pool, SIZE + 4096), 0);
     ck_assert_int_eq(pool_map_grown(pool, 4 * SIZE), 0);
+    ck_assert_int_eq(pool_map_grown(pool, 2 * SIZE), 0);
     ck_assert_ptr_eq(pool->base, base);
     ck_assert_uint_eq(pool->size, 4 * SIZE);
     ck_assert_uint_eq(pool->blocks, 4 * SIZE / 4096);
@@ -677,6 +677,24 @@ START_TEST(discard_makes_sparse)
 }
 END_TEST
 
+/* What a pool grows by is reserved like the rest: a piece that it fills up, and those behind it. */
+START_TEST(growth_reserves)
+{
+    uint64_t before;
+
+    create(false);
+    ck_assert_int_eq(pool_discard(pool, 4 << 20, 4096), 0);
+    before = host_bytes();
+    ck_assert_int_eq(truncate(path, SIZE + (4 << 20)), 0);
+    ck_assert_int_eq(pool_map_grown(pool, SIZE + (1 << 20)), 0);
+    ck_assert_int_eq(pool_reserve(pool, SIZE, 4096), 0);
+    ck_assert_uint_eq(host_bytes(), before + (1 << 20));
+    ck_assert_int_eq(pool_map_grown(pool, SIZE + (4 << 20)), 0);
+    ck_assert_int_eq(pool_reserve(pool, SIZE + (1 << 20), 4096), 0);
+    ck_assert_uint_eq(host_bytes(), before + (2 << 20));
+}
+END_TEST
+
 /* Each case runs in a process of its own, so the namespace ends with it. */
 START_TEST(full_host_is_enospc)
 {
@@ -738,6 +756,7 @@ int main(void)
     tcase_add_test(tcase, memory_pool);
     tcase_add_test(tcase, sparse_reserves);
     tcase_add_test(tcase, discard_makes_sparse);
+    tcase_add_test(tcase, growth_reserves);
     tcase_add_test(tcase, full_host_is_enospc);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
