@@ -5,7 +5,8 @@
  *   0, KEEP_SIZE    holes of the range become unwritten extents, in parts; then the size moves
  *   PUNCH_HOLE      whole blocks leave the map (range_op.c); what is left of the range at its two
  *                   ends is zeroed in place
- *   ZERO_RANGE      whole blocks become unwritten and holes are allocated; ends as above
+ *   ZERO_RANGE      holes are allocated; then whole blocks become unwritten and the size moves; ends
+ *                   as above
  *
  * The range is held exclusively throughout, up to the end of everything where the size may move.
  */
@@ -22,7 +23,9 @@ struct allocation {
     const struct fs_request *rq;
     struct inode *inode;
     uint64_t offset, end; /* bytes */
+    uint64_t size;        /* before the call */
     bool kill_suidgid;
+    bool for_zero; /* nothing of it shows yet but blocks */
 };
 
 static uint64_t block_down(uint64_t offset)
@@ -93,7 +96,8 @@ static int allocate_step(struct allocation *all, uint64_t *at, bool keep_size, b
     txn_begin(&txn, all->fs->space);
     rwlock_write(&all->inode->map_lock);
     record = inode_edit(all->fs->meta, &txn, all->inode->ino);
-    r = record ? privileges_drop(all->fs, &txn, all->inode->ino, record, all->kill_suidgid)
+    r = record ? privileges_drop(all->fs, &txn, all->inode->ino, record,
+                                 all->kill_suidgid && !all->for_zero)
                : -ENOMEM;
     /* What growth uncovers was allocated before, if it is written; new extents are not. */
     if (r == 0 && !keep_size && all->end > le64_get(record->size))
@@ -109,7 +113,8 @@ static int allocate_step(struct allocation *all, uint64_t *at, bool keep_size, b
             record->size = le64_make(all->end);
             record->mtime = le64_make((uint64_t)meta_now());
         }
-        record_set_ctime(record, meta_now());
+        if (!all->for_zero)
+            record_set_ctime(record, meta_now());
     }
     if (r == 0)
         r = txn_commit(&txn, NULL);
@@ -141,9 +146,9 @@ static int allocate(struct allocation *all, bool keep_size)
 
 /* ---- punch and zero ------------------------------------------------------------------------------ */
 
-/* Zeroes the bytes of the range that do not fill a block, and fences them: a transaction follows,
- * or none. */
-static int zero_ends(struct allocation *all)
+/* Zeroes the bytes of the range that do not fill a block, and what lies between the old EOF and the
+ * range if the size moves, and fences them: a transaction follows, or none. */
+static int zero_ends(struct allocation *all, bool keep_size)
 {
     uint64_t inner = block_up(all->offset) << DXF_BLOCK_SHIFT;
     uint64_t outer = block_down(all->end) << DXF_BLOCK_SHIFT;
@@ -160,29 +165,36 @@ static int zero_ends(struct allocation *all)
         if (r == 0)
             r = resize_zero_bytes(all->fs, all->inode, record, outer, all->end, &stored);
     }
+    if (r == 0 && !keep_size && all->offset > all->size)
+        r = resize_zero_bytes(all->fs, all->inode, record, all->size, all->offset, &stored);
     rwlock_read_release(&all->inode->map_lock);
     if (r == 0 && stored)
         r = pool_drain(all->fs->pool);
     return r;
 }
 
-static int take_blocks(struct allocation *all, enum dxf_intent_kind kind)
+static int take_blocks(struct allocation *all, enum dxf_intent_kind kind, bool keep_size)
 {
     uint64_t first = block_up(all->offset), end = block_down(all->end);
+    struct range_op_entry entry = { .kill_suidgid = all->kill_suidgid };
     int r;
 
-    r = zero_ends(all);
+    if (!keep_size && all->end > all->size)
+        entry.size = all->end;
+    r = zero_ends(all, keep_size);
     if (r == 0)
-        r = range_op_run(all->fs, all->inode, kind, first, end > first ? end - first : 0,
-                         all->kill_suidgid);
+        r = range_op_run(all->fs, all->inode, kind, first, end > first ? end - first : 0, &entry);
     return r;
 }
 
+/* First what can fail for want of space; what shows is in one transaction, or under an intent. */
 static int zero_range(struct allocation *all, bool keep_size)
 {
-    int r = take_blocks(all, DXF_INTENT_ZERO);
+    int r;
 
-    return r < 0 ? r : allocate(all, keep_size);
+    all->for_zero = true;
+    r = allocate(all, true);
+    return r < 0 ? r : take_blocks(all, DXF_INTENT_ZERO, keep_size);
 }
 
 /* ---- the call ------------------------------------------------------------------------------------- */
@@ -208,7 +220,7 @@ static int run_ranged(struct allocation *all, int mode)
     int r;
 
     if (mode & FALLOC_FL_PUNCH_HOLE)
-        r = take_blocks(all, DXF_INTENT_PUNCH);
+        r = take_blocks(all, DXF_INTENT_PUNCH, true);
     else if (mode & FALLOC_FL_ZERO_RANGE)
         r = zero_range(all, keep_size);
     else
@@ -228,7 +240,6 @@ int fs_fallocate(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
         .kill_suidgid = rq && rq->uid != 0,
     };
     struct range_node node;
-    uint64_t size;
     int r;
 
     switch (mode) {
@@ -250,7 +261,7 @@ int fs_fallocate(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
     if (r == 0)
         r = check_file(fs, all.inode, mode);
     if (r == 0)
-        r = resize_lock_to_end(fs, rq, all.inode, offset, &node, &size);
+        r = resize_lock_to_end(fs, rq, all.inode, offset, &node, &all.size);
     if (r < 0)
         return r;
     r = run_ranged(&all, mode);

@@ -21,7 +21,7 @@ struct range_op {
     struct intent intent; /* offset, length, cursor in bytes */
     bool logged;          /* the intent is on the medium */
     bool resumed;         /* by recovery, which must not fail for want of space */
-    bool kill_suidgid;
+    struct range_op_entry entry;
 };
 
 /* What is left is [first, end): a punch works from the end, a zero from the start. */
@@ -88,7 +88,9 @@ static int op_step(struct fs *fs, struct inode *inode, struct range_op *op, uint
     r = record ? 0 : -ENOMEM;
     if (r == 0 && !op->logged) {
         record_set_mctime(record, meta_now());
-        r = privileges_drop(fs, &txn, inode->ino, record, op->kill_suidgid);
+        if (op->entry.size > 0)
+            record->size = le64_make(op->entry.size);
+        r = privileges_drop(fs, &txn, inode->ino, record, op->entry.kill_suidgid);
     }
     if (r == 0) {
         op->intent.generation = le32_get(record->generation);
@@ -135,13 +137,13 @@ static int op_finish(struct fs *fs, struct inode *inode, struct range_op *op)
 }
 
 int range_op_run(struct fs *fs, struct inode *inode, enum dxf_intent_kind kind, uint64_t first,
-                 uint64_t count, bool kill_suidgid)
+                 uint64_t count, const struct range_op_entry *entry)
 {
     struct range_op op = { .intent = { .kind = kind,
                                        .ino = inode->ino,
                                        .offset = first << DXF_BLOCK_SHIFT,
                                        .length = count << DXF_BLOCK_SHIFT },
-                           .kill_suidgid = kill_suidgid };
+                           .entry = *entry };
     int r;
 
     op_advance(&op, count);

@@ -10,10 +10,15 @@
 #include "fs/internal.h"
 #include "meta/orphan.h"
 
-/* kind: DXF_INTENT_PUNCH or DXF_INTENT_ZERO; first and count in blocks. In the first transaction mtime
- * and ctime move, and privileges go (privileges_drop). */
+/* What else the first transaction does; mtime and ctime move in any case. */
+struct range_op_entry {
+    uint64_t size;     /* bytes; 0: stays */
+    bool kill_suidgid; /* for privileges_drop */
+};
+
+/* kind: DXF_INTENT_PUNCH or DXF_INTENT_ZERO; first and count in blocks. */
 int range_op_run(struct fs *fs, struct inode *inode, enum dxf_intent_kind kind, uint64_t first,
-                 uint64_t count, bool kill_suidgid);
+                 uint64_t count, const struct range_op_entry *entry);
 int range_op_resume(struct fs *fs, struct inode *inode, const struct intent *intent);
 int range_op_drop(struct fs *fs, const struct intent *intent);
 

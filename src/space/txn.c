@@ -457,7 +457,7 @@ int txn_commit(struct txn *txn, uint64_t *ret_sequence)
     if (!error && commit.count > 0) {
         error = journal_commit(space->journal, commit.records, commit.count, txn->after_data,
                                &sequence);
-    } else if (!error && (txn->after_data || txn->dropped.count > 0)) {
+    } else if (!error) { /* bytes that the caller has sent on their way, if any */
         error = pool_drain(space->pool);
     }
     commit_unlock(&commit);
