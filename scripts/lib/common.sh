@@ -28,15 +28,14 @@ have() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# as_root COMMAND...: never asks; a sudo that wants a password is an error with a reason.
+# Nothing here asks: a sudo that wants a password is none.
+can_be_root() {
+    [ "$(id -u)" = 0 ] || { have sudo && sudo -n true 2>/dev/null; }
+}
+
 as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    elif have sudo && sudo -n true 2>/dev/null; then
-        sudo -n "$@"
-    else
-        die "needs root for: $* (run it as root, or allow sudo without a password)"
-    fi
+    can_be_root || die "needs root for: $* (run it as root, or allow sudo without a password)"
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
 # quietly LOG COMMAND...: output only when the command fails.

@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Build directories: set up once, set up anew when the options or the place of the tree change.
+# Build directories: set up once, set up anew when the options, the place of the tree or the list of
+# the tests' libraries change. Sourced after packages.sh.
 # shellcheck shell=bash
 
 # build_directory DIR MESON-ARGUMENTS...: DIR is configured and up to date, or it fails aloud.
-build_directory() {
-    local dir=$1 wanted
+# Two scripts that run side by side in one tree take turns.
+build_directory() (
+    dir=$1
     shift
-    wanted="$ROOT $(meson --version) $*"
+    wanted="$ROOT $(meson --version) ${TEST_PACKAGES[*]} $*"
     mkdir -p "$dir"
+    exec {lock}>"$dir/.lock" && flock "$lock" || exit 1
     if [ ! -e "$dir/build.ninja" ] || [ "$(cat "$dir/.configured" 2>/dev/null)" != "$wanted" ]; then
-        rm -rf "$dir"
-        mkdir -p "$dir"
-        quietly "$dir/.setup.log" meson setup --wrap-mode=nodownload "$@" "$dir" "$ROOT" || return 1
+        # The lock stays, and with it its folder: others wait for this file.
+        find "$dir" -mindepth 1 -maxdepth 1 ! -name .lock -exec rm -rf {} +
+        quietly "$dir/.setup.log" meson setup --wrap-mode=nodownload "$@" "$dir" "$ROOT" || exit 1
         printf '%s\n' "$wanted" >"$dir/.configured"
     fi
-    # Two scripts that run side by side in one tree must not build in one directory at once.
-    quietly "$dir/.build.log" flock "$dir/.lock" ninja -C "$dir"
-}
+    quietly "$dir/.build.log" ninja -C "$dir"
+)
 
 # build_install DIR: its commands, libraries and pages; never libfuse's headers.
 build_install() {

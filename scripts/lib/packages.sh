@@ -6,6 +6,10 @@ FUSE_NEEDED=3.18
 # shellcheck disable=SC2034 # for who sources this
 BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config libpmem-dev liburing-dev libnuma-dev
     libxxhash-dev libjson-c-dev scdoc fuse3)
+# What the programs below test/ need: there before a test build is configured, since Meson leaves
+# out what it has no library for. Programs that a suite only runs are its SUITE_PACKAGES.
+# shellcheck disable=SC2034
+TEST_PACKAGES=(check libsqlite3-dev)
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 package_installed() {
@@ -29,6 +33,8 @@ packages_install() {
         package_installed "$name" || missing+=("$name")
     done
     [ ${#missing[@]} -gt 0 ] || return 0
+    can_be_root || die "packages are missing, and only root can install them. As root, once:
+  apt-get update && apt-get install --no-install-recommends ${missing[*]}"
     say "installing: ${missing[*]}"
     # Lists that are there may be too old to install from: then fetch them, and try once more.
     apt_install_quietly "${missing[@]}" 2>/dev/null && return 0

@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034
 SUITE_WHAT='unit, and the suites that mount, under AddressSanitizer and UBSan'
 SUITE_WHEN=always
-SUITE_PACKAGES=(check)
+SUITE_PACKAGES=()
 
 suite_run() {
     local name

@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034
 SUITE_WHAT='lines of src/ that the tests reach'
 SUITE_WHEN=full
-SUITE_PACKAGES=(check gcovr)
+SUITE_PACKAGES=(gcovr)
 
 build_coverage() {
     build_kind coverage --buildtype=debug -Db_coverage=true && build_install "$BUILD"

@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034
 SUITE_WHAT='a bare Debian 12 with only apt: quickstart, --stop leaves nothing, scripts/test'
 SUITE_WHEN=full
-SUITE_PACKAGES=(mmdebstrap git)
+SUITE_PACKAGES=(mmdebstrap git e2fsprogs)
 
 LIMIT=300 # seconds that quickstart may take, packages and compiler included
 
@@ -12,11 +12,19 @@ suite_run() {
         return 0
     fi
     tree=$WORK/system
+    expect disk system_disk || return 1
     expect bootstrap bare_system || return 1
     expect clone clean_clone || return 1
     expect mounts system_mounts || return 1
     run_quickstart
     run_tests
+}
+
+# A machine's root is on a disk: in memory nothing is ever dirty or written out. The loop device
+# goes when our mount namespace does.
+system_disk() {
+    mkdir "$tree" && truncate -s 24G "$WORK/disk" && mkfs.ext4 -q "$WORK/disk" &&
+        mount -o loop,discard "$WORK/disk" "$tree" && rmdir "$tree/lost+found"
 }
 
 # From the mirror that this machine is set up with, whatever it is.
@@ -44,23 +52,13 @@ clean_clone() {
 
 # We are in a mount namespace of our own: nothing of this is seen outside, or outlives us.
 system_mounts() {
-    mount --bind "$tree" "$tree" &&
-        mount -t proc proc "$tree/proc" &&
+    mount -t proc proc "$tree/proc" &&
         mount --rbind /sys "$tree/sys" &&
-        mount -t tmpfs -o mode=755 dev "$tree/dev" &&
-        mkdir "$tree/dev/shm" "$tree/dev/pts" &&
-        mount -t tmpfs -o mode=1777 shm "$tree/dev/shm" &&
-        mount -t tmpfs -o mode=755 run "$tree/run" &&
-        mount -t devpts -o newinstance,ptmxmode=0666 pts "$tree/dev/pts" &&
-        device_nodes
-}
-
-device_nodes() {
-    local name
-    for name in null zero full random urandom tty fuse; do
-        : >"$tree/dev/$name" && mount --bind "/dev/$name" "$tree/dev/$name" || return 1
-    done
-    ln -s pts/ptmx "$tree/dev/ptmx" && ln -s /proc/self/fd "$tree/dev/fd"
+        mount --bind /dev "$tree/dev" &&
+        mount -t tmpfs -o mode=1777,nosuid,nodev shm "$tree/dev/shm" &&
+        mount -t devpts -o newinstance,ptmxmode=0666,gid=5,mode=620 pts "$tree/dev/pts" &&
+        mount -t tmpfs -o mode=755,nosuid,nodev run "$tree/run" &&
+        ln -sfn ../proc/self/mounts "$tree/etc/mtab" # every boot makes it
 }
 
 # inside COMMAND...: with the environment of a machine that has just been installed.
@@ -76,7 +74,7 @@ state() {
         echo processes; for p in /proc/[0-9]*; do tr "\0" " " <$p/cmdline 2>/dev/null; done |
             tr " " "\n" | grep -E "daxfuse$" | grep -v "^/root/daxfuse$"
         echo mounts; cut -d" " -f5 /proc/self/mountinfo | sort
-        echo files; find /dev/shm /run /tmp /root /mnt /srv -xdev ! -path "/run/lock*" \
+        echo files; find /dev/shm /run /tmp /var/tmp /root /mnt /srv -xdev ! -path "/run/lock*" \
             ! -path "/root/daxfuse/*" | sort
         echo settings; find /sys/module/fuse/parameters /proc/sys/fs /proc/sys/vm -type f \
             ! -name "*-nr" ! -name "*-state" -exec grep -H . {} + 2>/dev/null |

@@ -3,7 +3,7 @@
 # shellcheck shell=bash disable=SC2034
 SUITE_WHAT='kill -9 of the server under sqlite and under a mixed load: nothing is lost (L4)'
 SUITE_WHEN=always
-SUITE_PACKAGES=(libsqlite3-dev)
+SUITE_PACKAGES=()
 
 # shellcheck source-path=SCRIPTDIR
 . "$ROOT/test/kill/fs.sh"

@@ -43,12 +43,12 @@ ext4_remove() {
 }
 
 # archives_make: sets ARCHIVES. Always a tree of odd things; then the kernel's source, or without
-# --full the system's headers, which every machine that can build us has.
+# --full the system's headers and Python's library, which every machine that can build us has.
 archives_make() {
     mkdir -p "$WORK/source"
     if [ -z "$FULL" ]; then
         mkdir "$WORK/source/headers"
-        (cd /usr/include && find . -type f | sort | head -n 2200 | tar -c -T -) |
+        (cd /usr && find include lib/python3* -type f | sort | head -n 2200 | tar -c -T -) |
             tar -x -C "$WORK/source/headers" || return 1
     fi
     odd_tree "$WORK/source/odd" || return 1

@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2034
 SUITE_WHAT='the commands under valgrind, on a small pool'
 SUITE_WHEN=always
-SUITE_PACKAGES=(valgrind libc6-dbg check)
+SUITE_PACKAGES=(valgrind libc6-dbg)
 
 # memcheck NAME STATUS COMMAND...: no invalid access, no leak, and the exit code it should have.
 memcheck() {
