@@ -21,6 +21,18 @@ suite_bytes() {
     fi
 }
 
+# Damage as media have it; what was not hit stays as it was.
+suite_damage() {
+    local count=100
+    [ -z "$FULL" ] || count=1000
+    suite_pool damage
+    if "$PROGRAMS/pooldamage" "$WORK/damage" "$SEED" "$count"; then
+        ok fsck:media-damage
+    else
+        not_ok "fsck:media-damage seed $SEED"
+    fi
+}
+
 suite_crash() {
     local name
     for name in 302-directory 401-extent-leaf 502-leaf-gone 511-loop 303-root-gone; do
@@ -156,6 +168,7 @@ suite_run() {
     suite_manual
     suite_json
     suite_bytes
+    suite_damage
     suite_crash
     suite_fuzz
 }

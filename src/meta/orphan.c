@@ -563,6 +563,8 @@ int orphan_open(struct meta *meta)
     for (uint32_t i = 0; i < STRIPES; i++)
         lock_init(&orphans->stripes[i].lock, LOCK_JOURNAL, TXN_ORDER_ORPHAN + i);
     error = map_update(meta);
+    if (error == -ESTALE) /* for a mount that is no answer */
+        error = meta_damaged(meta, "orphan table", 0, DXF_INO_ORPHANS, "its inode is free");
     for (uint32_t i = 0; error == 0 && i < STRIPES; i++)
         error = stripe_update(meta, &orphans->stripes[i]);
     if (error)

@@ -378,6 +378,8 @@ int fsck_pass_data(struct fsck *fsck)
     }
     if (error == 0 && fsck_table_fill(fsck) != 0)
         error = -EIO;
+    if (error == 0)
+        error = fsck_records_filled(fsck);
     for (size_t i = 0; i < fsck->rebuild_count && error == 0; i++)
         error = rebuild_file(fsck, &fsck->rebuild[i]);
     return error;

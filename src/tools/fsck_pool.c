@@ -137,6 +137,10 @@ int fsck_pass_fixed(struct fsck *fsck)
             fsck_put(fsck, (uint64_t)DXF_BADBLOCK_BLOCK * DXF_BLOCK_SIZE, zeros, DXF_BLOCK_SIZE);
     for (unsigned i = 0; i < DXF_INTENTS && error == 0; i++) {
         const char *why = validate_intent(&intents[i], i);
+        uint16_t kind = le16_get(intents[i].kind);
+        if (why == NULL && kind != DXF_INTENT_NONE && kind != DXF_INTENT_PUNCH &&
+            kind != DXF_INTENT_ZERO)
+            why = "nothing of this version writes this kind"; /* and no mount would go on from it */
         if (why == NULL && fsck_bytes_bad(fsck, &intents[i], sizeof(intents[i])))
             why = "it can not be read";
         if (why != NULL && fsck_found(fsck, FSCK_INTENT_LINE, "line %u (%s)", i, why))

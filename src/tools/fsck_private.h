@@ -156,13 +156,15 @@ int fsck_pass_pool(struct fsck *fsck, uint64_t *ret_sequence); /* fsck_pool.c; b
 int fsck_pass_fixed(struct fsck *fsck);                        /* fsck_pool.c */
 int fsck_pass_table(struct fsck *fsck);                        /* fsck_table.c */
 int fsck_pass_records(struct fsck *fsck);                      /* fsck_record.c */
-int fsck_pass_trees(struct fsck *fsck);                        /* fsck_tree.c */
-int fsck_pass_data(struct fsck *fsck);                         /* fsck_extent.c */
-int fsck_pass_orphans(struct fsck *fsck);                      /* fsck_orphan.c */
-int fsck_pass_names(struct fsck *fsck);                        /* fsck_dir.c */
-int fsck_pass_links(struct fsck *fsck);                        /* fsck_links.c */
-int fsck_pass_space(struct fsck *fsck);                        /* fsck_space.c */
-void fsck_intents_resolve(struct fsck *fsck);                  /* fsck_pool.c; after pass 3 */
+/* fsck_record.c; after pass 5: the root and the orphan table, if they were in a hole of the table. */
+int fsck_records_filled(struct fsck *fsck);
+int fsck_pass_trees(struct fsck *fsck);       /* fsck_tree.c */
+int fsck_pass_data(struct fsck *fsck);        /* fsck_extent.c */
+int fsck_pass_orphans(struct fsck *fsck);     /* fsck_orphan.c */
+int fsck_pass_names(struct fsck *fsck);       /* fsck_dir.c */
+int fsck_pass_links(struct fsck *fsck);       /* fsck_links.c */
+int fsck_pass_space(struct fsck *fsck);       /* fsck_space.c */
+void fsck_intents_resolve(struct fsck *fsck); /* fsck_pool.c; after pass 3 */
 
 /* ---- fsck_table.c: inodes --------------------------------------------------------------------- */
 

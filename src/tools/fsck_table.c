@@ -173,10 +173,19 @@ static uint64_t capacity_of(uint64_t blocks)
 static int check_shape(struct fsck *fsck, const struct dxf_inode *inode, const struct fsck_map *map)
 {
     uint64_t end = 0, size = le64_get(inode->size), hole = 0;
+    bool dropped = false;
     int error = 0;
 
     for (size_t i = 0; i < map->extents.count; i++) {
         const struct fsck_extent *extent = &map->extents.extent[i];
+        /* A table has no holes: it is never longer than the pool, and what is looked at is bounded. */
+        if (extent->logical + extent->length > fsck->pool->blocks) {
+            dropped |= fsck_found(fsck, FSCK_EXTENT_KEYS,
+                                  "inode table, block %" PRIu64 " is past the pool's size",
+                                  extent->logical);
+            fsck_unclaim(fsck, extent->physical, extent->length);
+            continue;
+        }
         if (extent->logical > end)
             hole += extent->logical - end;
         end = extent->logical + extent->length;
@@ -191,7 +200,7 @@ static int check_shape(struct fsck *fsck, const struct dxf_inode *inode, const s
         end = said;
     }
     fsck->table_blocks = end;
-    fsck->table_rebuild = map->damaged && map->repair;
+    fsck->table_rebuild = dropped || (map->damaged && map->repair);
     if (hole > 0 &&
         fsck_found(fsck, FSCK_TABLE_MAP, "%" PRIu64 " of %" PRIu64 " blocks", hole, end))
         fsck->table_rebuild = true;

@@ -172,6 +172,20 @@ static void intent_pending(void)
     put_intent(ino_of("empty"), le32_get(named("empty")->generation));
 }
 
+/* Of a kind that is reserved: no mount can finish it. */
+static void intent_kind(void)
+{
+    struct dxf_intent *line = image_block(DXF_INTENT_BLOCK);
+
+    intent_pending();
+    for (unsigned i = 0; i < DXF_INTENTS; i++) {
+        if (le16_get(line[i].kind) == DXF_INTENT_NONE)
+            continue;
+        line[i].kind = le16_make(DXF_INTENT_INSERT);
+        seal_intent(&line[i], i);
+    }
+}
+
 static void anchor_csum(void)
 {
     flip(&image_anchor()->generation);
@@ -536,6 +550,7 @@ static const struct {
     { "108-journal-entry", journal_entry, "-", "108", "-" },
     { "110-bad-blocks", badblocks, "-", "110", "-" },
     { "111-intent", intent_line, "-", "111", "-" },
+    { "111-intent-kind", intent_kind, "-", "111", "-" },
     { "112-intent-no-inode", intent_no_inode, "n", "112", "-" },
     { "112-intent-generation", intent_other_generation, "n", "112", "-" },
     { "113-intent-pending", intent_pending, "n", "113", "-" },

@@ -215,6 +215,14 @@ START_TEST(tables_on_others)
 }
 END_TEST
 
+/* The orphan table's inode is free: the mount says that the pool is damaged. */
+START_TEST(no_orphan_table)
+{
+    memset(record_of(DXF_INO_ORPHANS), 0, sizeof(struct dxf_inode));
+    ck_assert_int_eq(fs_try(), -EUCLEAN);
+}
+END_TEST
+
 /* Everything is free, says the bitmap. */
 START_TEST(bitmap_says_free)
 {
@@ -287,6 +295,7 @@ int main(void)
     tcase_add_test(tcase, data_given_back);
     tcase_add_test(tcase, leaf_on_inode_table);
     tcase_add_test(tcase, tables_on_others);
+    tcase_add_test(tcase, no_orphan_table);
     tcase_add_test(tcase, bitmap_says_free);
     tcase_add_test(tcase, leaf_of_anything);
     suite_add_tcase(suite, tcase);
