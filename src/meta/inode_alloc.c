@@ -168,7 +168,30 @@ static unsigned current_slot(void)
     return cpu < 0 ? 0 : (unsigned)cpu % TABLE_SLOTS;
 }
 
-/* How hard a scan tries: lines that nobody else goes on in; any line whose lock is free; any. */
+static bool group_is_full(const struct meta_table *table, uint64_t ino)
+{
+    return atomic_load_explicit(&table_group_of(table, ino)->full, memory_order_relaxed);
+}
+
+/* Of a search that goes over the lines in order: how many of the group it is in had no room so far. */
+struct group_search {
+    const struct table_group *group;
+    uint64_t without;
+};
+
+/* A line has no room. Of a group that is not all there yet nothing is remembered. */
+static void search_note(struct group_search *search, struct table_group *group, uint64_t line,
+                        uint64_t capacity)
+{
+    if (group != search->group)
+        *search = (struct group_search){ .group = group };
+    if (++search->without == TABLE_GROUP_LINES &&
+        (line / TABLE_GROUP_LINES + 1) * DXF_TABLE_GROUP_INODES <= capacity)
+        atomic_store_explicit(&group->full, true, memory_order_relaxed);
+}
+
+/* How hard a scan tries: lines that nobody else goes on in; any line whose lock is free; any, also of
+ * groups that are said to be full. */
 enum scan_effort { SCAN_ALONE, SCAN_FREE, SCAN_WAIT, SCAN_EFFORTS };
 
 static int table_take(struct meta *meta, struct txn *txn, uint64_t goal, uint64_t capacity,
@@ -182,13 +205,23 @@ static int table_take(struct meta *meta, struct txn *txn, uint64_t goal, uint64_
     /* Near the goal is in its group: its very line is rather left to whoever is at work there. */
     if (start >= lines)
         start = lines > 0 ? start % lines : 0;
-    if (goal != 0 && goal < capacity && start / TABLE_GROUP_LINES != goal / DXF_TABLE_GROUP_INODES)
+    if (goal != 0 && goal < capacity &&
+        start / TABLE_GROUP_LINES != goal / DXF_TABLE_GROUP_INODES && !group_is_full(table, goal))
         start = goal / DXF_LINE_BITS;
     for (unsigned effort = SCAN_ALONE; effort < SCAN_EFFORTS; effort++) {
+        struct group_search search = { 0 };
         for (uint64_t i = 0; i < lines; i++) {
             uint64_t line = start + i < lines ? start + i : start + i - lines;
-            if (!line_may_have_room(table, line, capacity))
+            struct table_group *group = table_group_of(table, line * DXF_LINE_BITS);
+            if (effort != SCAN_WAIT && group_is_full(table, line * DXF_LINE_BITS)) {
+                uint64_t rest = TABLE_GROUP_LINES - line % TABLE_GROUP_LINES;
+                i += (rest < lines - line ? rest : lines - line) - 1;
                 continue;
+            }
+            if (!line_may_have_room(table, line, capacity)) {
+                search_note(&search, group, line, capacity);
+                continue;
+            }
             if (effort == SCAN_ALONE && i > 0 && line_is_of_another(table, line, slot))
                 continue;
             unsigned from = goal / DXF_LINE_BITS == line ? (unsigned)(goal % DXF_LINE_BITS) : 0;
@@ -253,6 +286,7 @@ int inode_free(struct meta *meta, struct txn *txn, uint64_t ino)
     line_set_bit(line, ino % DXF_LINE_BITS, false);
     memset(inode, 0, sizeof(*inode));
     atomic_fetch_or_explicit(state, TABLE_LINE_DIRTY, memory_order_relaxed);
+    atomic_store_explicit(&table_group_of(table, ino)->full, false, memory_order_relaxed);
 
     /* In a full table the next number wanted is found here and not by a search. */
     _Atomic uint64_t *preferred = &table->slot[current_slot()].line;

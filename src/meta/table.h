@@ -29,6 +29,7 @@ struct table_group {
     uint64_t block[DXF_TABLE_GROUP_BLOCKS];                 /* of the pool */
     _Atomic uint64_t verified[DXF_TABLE_GROUP_INODES / 64]; /* a bit an inode: was validated */
     _Atomic uint16_t line[TABLE_GROUP_LINES];
+    _Atomic bool full; /* a hint: no line had room when a search came by */
 };
 
 /* Grows by doubling; readers may still be in an older one, so that those are kept until close. */

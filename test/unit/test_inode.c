@@ -526,6 +526,41 @@ END_TEST
 
 /* ---- what it costs ---------------------------------------------------------------------------- */
 
+static uint64_t take_near(struct meta_fixture *f, uint64_t goal)
+{
+    struct dxf_inode *inode;
+    struct txn txn;
+    uint64_t ino;
+
+    txn_begin(&txn, f->space);
+    ck_assert_int_eq(inode_alloc(f->meta, &txn, goal, &ino, &inode), 0);
+    fill(inode, 1);
+    ck_assert_int_eq(txn_commit(&txn, NULL), 0);
+    return ino;
+}
+
+/* A search passes by a group that it has found full, until a number of it comes back. */
+START_TEST(full_group)
+{
+    struct meta_fixture f;
+    struct txn txn;
+    uint64_t last = 0;
+
+    meta_fixture_open(&f, 32);
+    while (last < DXF_TABLE_GROUP_INODES || !table_group_of(f.meta->table, 1000)->full)
+        last = take_near(&f, DXF_INO_FIRST);
+    ck_assert(!table_group_of(f.meta->table, last)->full);
+    for (uint64_t ino = 999; ino < DXF_TABLE_GROUP_INODES; ino += 5000) {
+        txn_begin(&txn, f.space);
+        ck_assert_int_eq(inode_free(f.meta, &txn, ino), 0);
+        ck_assert_int_eq(txn_commit(&txn, NULL), 0);
+        ck_assert_uint_eq(take_near(&f, ino), ino);
+        ck_assert_uint_gt(take_near(&f, ino), last);
+    }
+    meta_fixture_close(&f);
+}
+END_TEST
+
 START_TEST(costs)
 {
     struct meta_fixture f;
@@ -592,6 +627,7 @@ int main(void)
     tcase_add_test(tcase, damaged_line);
     tcase_add_test(tcase, lost_bit);
     tcase_add_test(tcase, damaged_anchor);
+    tcase_add_test(tcase, full_group);
     tcase_add_test(tcase, costs);
     tcase_add_test(tcase, random_generator);
     suite_add_tcase(suite, tcase);
