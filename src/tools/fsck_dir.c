@@ -191,14 +191,17 @@ static int check_counts(struct check *check, const struct fsck_tree *tree, uint6
     return fsck_put_record(fsck, check->dir, &record);
 }
 
-static int rebuild(struct check *check)
+static int rebuild(struct check *check, const struct fsck_tree *tree)
 {
     int error = fsck_dir_rebuild(check->fsck, check->dir, NULL, 0);
 
     if (error == -ENOSPC) {
         fsck_unrepaired(check->fsck, "no free block for it; grow the pool and check again");
-        error = 0;
+        return 0;
     }
+    /* A leaf that was known by its entries alone, and lost them here, was not seen there. */
+    for (size_t i = 0; error == 0 && i < tree->leaves.count; i++)
+        fsck_unclaim(check->fsck, tree->leaves.leaf[i].block, 1);
     return error;
 }
 
@@ -228,7 +231,7 @@ static int check_dir(struct fsck *fsck, uint64_t ino)
     if (error == 0)
         error = fsck_commit(fsck);
     if (error == 0 && check.rebuild)
-        error = rebuild(&check);
+        error = rebuild(&check, &tree);
     fsck_tree_free(&tree);
     free(list.entry);
     return error;
