@@ -119,18 +119,20 @@ static int check_record(struct fsck *fsck, uint64_t ino, bool *ret_used)
 
     if (why == NULL && fsck_bytes_bad(fsck, inode, sizeof(*inode)))
         why = "it can not be read";
-    if (why != NULL)
-        error = bad_record(fsck, ino, why, &type);
-    else if (ino < DXF_INO_FIRST && ino > DXF_INO_ORPHANS && le16_get(inode->mode) != 0) {
-        struct dxf_inode none = { 0 };
+    if (ino < DXF_INO_FIRST && ino > DXF_INO_ORPHANS &&
+        (why != NULL || le16_get(inode->mode) != 0)) {
+        struct dxf_inode none = { 0 }; /* plausible or not, nothing is to be kept of it */
         if (fsck_found(fsck, FSCK_INODE_RESERVED, "inode %" PRIu64, ino))
             error = fsck_put_record(fsck, ino, &none);
         if (error == 0)
             error = fsck_commit(fsck);
-    } else if (le16_get(inode->mode) == 0 && (ino == DXF_INO_ROOT || ino == DXF_INO_ORPHANS))
+    } else if (why != NULL) {
+        error = bad_record(fsck, ino, why, &type);
+    } else if (le16_get(inode->mode) == 0 && (ino == DXF_INO_ROOT || ino == DXF_INO_ORPHANS)) {
         error = make_anew(fsck, ino, "there is none", &type);
-    else
+    } else {
         type = le16_get(inode->mode) >> 12;
+    }
     fsck->inode[ino].type = type;
     *ret_used = type != 0 || fsck->inode[ino].flags != 0;
     return error;
