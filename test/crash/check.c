@@ -209,12 +209,10 @@ static void adopt(struct world *world, struct fs *fs, unsigned which, struct pat
     if (bytes && tolerance->ranges > 0) {
         patch->from = tolerance->range[0].from;
         patch->length = tolerance->range[tolerance->ranges - 1].to - patch->from;
-        if (tolerance->cut && patch->from + patch->length < node->size)
-            patch->length = node->size - patch->from;
         patch->bytes = malloc(patch->length + 1);
         content_read(&node->content, patch->from, patch->bytes, patch->length);
     }
-    /* A prefix of an extending write. */
+    /* A prefix of an extending write: what it loses lies in the range that is put back. */
     if (tolerance->cut && which == 1 && attr.size < node->size &&
         attr.size > tolerance->node[0]->size &&
         (tolerance->cut_anywhere || attr.size % CHUNK == 0)) {
