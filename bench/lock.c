@@ -25,10 +25,12 @@
 
 enum kind { RANGE, RWLOCK, NONE };
 
-static struct range_lock ranges;
-static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
+/* What all threads write shares no line with what all threads read. */
+static _Alignas(128) struct range_lock ranges;
+static _Alignas(128) pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
+static _Alignas(128) atomic_bool go;
+static atomic_bool stop;
 static char *memory; /* THREADS_MAX * BLOCKS blocks */
-static atomic_bool go, stop;
 
 struct worker {
     pthread_t thread;
