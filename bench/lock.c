@@ -33,7 +33,7 @@ static atomic_bool stop;
 static char *memory; /* THREADS_MAX * BLOCKS blocks */
 
 struct worker {
-    pthread_t thread;
+    _Alignas(128) pthread_t thread;
     enum kind kind;
     int cpu;               /* -1: any */
     uint32_t first, count; /* its blocks */

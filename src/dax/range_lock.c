@@ -2,21 +2,33 @@
 /*
  * The range lock of dax/range_lock.h.
  *
- * A holder is in a slot or in the tree; a waiter is in the tree. A slot has the holder's range and
- * mode in one word, so that taking and leaving it is one compare-and-swap each, and nobody ever reads
- * another thread's node: with one or two threads on a file, that is all that happens. The tree, an
- * interval tree of nodes, is for who waits, finds no slot, or has a range that no word can hold, and
- * is guarded by an internal lock. range_lock.tree:
+ * A holder is in a slot or in the tree; a waiter is in the tree. Slots are words that one
+ * compare-and-swap takes and leaves (range_slots.h says which slots a range may have): with few
+ * threads on a file, or many in different parts of it, that is all that happens. The tree, an interval
+ * tree of nodes, is for who waits, finds no slot, or has a range that no word can hold, and is guarded
+ * by an internal lock. range_lock.tree:
  *
- *     0        open: nobody is in the tree, slots may be taken without the internal lock
+ *     0        nobody is in the tree
  *     CLOSED   somebody has the internal lock and may be about to enter the tree
- *     node     the root: slots are taken only under the internal lock, and left without it
+ *     node     the root
  *
- * Who takes a slot writes its word, then looks whether the tree is open, then at the other slots, and
- * leaves again if the tree is not open or another slot conflicts. Who has the internal lock closes the
- * tree, then looks at the slots. All four are sequentially consistent, so of two that conflict at least one
- * sees the other. (The tree must be looked at first: it may have been closed and opened in between by
- * somebody who took a slot under the internal lock.)
+ * Each slot is behind a gate: the lock's own behind the tree word, a shard's behind its count of the
+ * nodes that have to do with it. Open, that is 0, slots are taken without the internal lock; else only
+ * under it. They are left without it.
+ *
+ * Who takes a slot writes its word, then looks whether the gate is open, then at the other slots that
+ * can conflict, and leaves again if the gate is not open or a slot conflicts. Who has the internal
+ * lock and may enter the tree closes all gates of its range, the tree word always, then looks at the
+ * same slots. All of these accesses are sequentially consistent, so of two that conflict at least one
+ * sees the other:
+ *
+ *   - Two that take slots: each looks at the other's, since a wide range looks at all, and a narrow
+ *     one at its shard and at the lock's own. Whoever looks loads the pointer to the shards anew. If it
+ *     finds none, the first to use one comes later, and sees what is in the lock's own slots.
+ *   - One that takes a slot, and one in the tree or entering it: the former's gate is one that the
+ *     latter has closed, as their ranges overlap.
+ *   - The gate must be looked at first: it may have been closed and opened in between by somebody who
+ *     took a slot under the internal lock.
  *
  * Marked in the tree is what can keep a shared range out: exclusive holders and all waiters. So a
  * shared acquire or release never walks over the shared holders.
@@ -30,28 +42,17 @@
  *      overlap it, and at no others; from a slot without SLOT_NOTIFY it need not look.
  *   3. A waiter's overtaken counts the acquires that came later, went first, and conflicted with no
  *      earlier waiter. It is at most RANGE_OVERTAKE_MAX.
- *   4. The tree is open if and only if it is empty.
+ *   4. The tree word is 0 if and only if the tree is empty; a shard's gate counts the nodes in the
+ *      tree that are wide or in that shard.
  */
-#include "dax/range_lock.h"
+#include "dax/range_slots.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #define CLOSED ((uintptr_t)1)
-
-/*
- * The word in a slot: three bits, the length, and above it the start; in bytes, or in blocks if both
- * ends are aligned. The greatest length stands for all up to RANGE_END. A length is never 0.
- */
-#define SLOT_NOTIFY 1U /* a waiter conflicts: look for it when leaving */
-#define SLOT_EXCLUSIVE 2U
-#define SLOT_BLOCKS 4U
-
-#define SLOT_LENGTH_SHIFT 3
-#define SLOT_BYTE_LENGTH_BITS 17  /* 128 KiB */
-#define SLOT_BLOCK_LENGTH_BITS 27 /* 512 GiB */
-#define SLOT_BLOCK_SHIFT 12
 
 /* Few locks are in need of their internal lock at a time: they share some. */
 #define INTERNAL_LOCKS 64
@@ -84,111 +85,43 @@ static struct lock *internal_lock(const struct range_lock *rl)
     return &internal_locks[hash >> 58].lock;
 }
 
-/* Takes the internal lock; the tree is closed until tree_unlock(). */
 static struct interval_tree tree_lock(struct range_lock *rl)
 {
-    uintptr_t root;
-
     lock_acquire(internal_lock(rl));
-    root = atomic_load_explicit(&rl->tree, memory_order_relaxed);
-    if (!root)
-        atomic_exchange_explicit(&rl->tree, CLOSED, memory_order_seq_cst);
-    return (struct interval_tree){ .root = (struct interval_node *)root };
-}
-
-/* An empty tree is opened: release, because the next holder may come without the internal lock. */
-static void tree_unlock(struct range_lock *rl, const struct interval_tree *tree)
-{
-    atomic_store_explicit(&rl->tree, (uintptr_t)tree->root, memory_order_release);
-    lock_release(internal_lock(rl));
-}
-
-static uint64_t slot_pack(uint64_t start, uint64_t length, unsigned int bits)
-{
-    uint64_t max = ((uint64_t)1 << bits) - 1;
-
-    if (length == RANGE_END)
-        length = max;
-    else if (length >= max)
-        return 0;
-    if (start >> (64 - SLOT_LENGTH_SHIFT - bits))
-        return 0;
-    return start << (SLOT_LENGTH_SHIFT + bits) | length << SLOT_LENGTH_SHIFT;
-}
-
-/* The word for a slot, 0 if the range does not fit. */
-static uint64_t slot_encode(uint64_t start, uint64_t end, enum range_mode mode)
-{
-    uint64_t block = (uint64_t)1 << SLOT_BLOCK_SHIFT;
-    uint64_t word, flags = mode == RANGE_EXCLUSIVE ? SLOT_EXCLUSIVE : 0;
-
-    if (start % block == 0 && (end % block == 0 || end == RANGE_END)) {
-        flags |= SLOT_BLOCKS;
-        word = slot_pack(start / block, end == RANGE_END ? end : (end - start) / block,
-                         SLOT_BLOCK_LENGTH_BITS);
-    } else {
-        word = slot_pack(start, end == RANGE_END ? end : end - start, SLOT_BYTE_LENGTH_BITS);
-    }
-    return word ? word | flags : 0;
-}
-
-static void slot_decode(uint64_t word, uint64_t *ret_start, uint64_t *ret_end)
-{
-    unsigned int bits = word & SLOT_BLOCKS ? SLOT_BLOCK_LENGTH_BITS : SLOT_BYTE_LENGTH_BITS;
-    unsigned int shift = word & SLOT_BLOCKS ? SLOT_BLOCK_SHIFT : 0;
-    uint64_t max = ((uint64_t)1 << bits) - 1;
-    uint64_t length = word >> SLOT_LENGTH_SHIFT & max;
-    uint64_t start = word >> (SLOT_LENGTH_SHIFT + bits) << shift;
-
-    *ret_start = start;
-    *ret_end = length == max ? RANGE_END : start + (length << shift);
-}
-
-/* An empty slot conflicts with nobody. */
-static bool slot_conflicts(uint64_t word, const struct range_node *node)
-{
-    uint64_t start, end;
-
-    if (!word || (node->mode == RANGE_SHARED && !(word & SLOT_EXCLUSIVE)))
-        return false;
-    slot_decode(word, &start, &end);
-    return start < node->interval.end && node->interval.start < end;
+    return (struct interval_tree){
+        .root = (struct interval_node *)atomic_load_explicit(&rl->tree, memory_order_relaxed),
+    };
 }
 
 /*
- * Under the internal lock: whether a slot keeps NODE out. NOTIFY: if so, its holder will look for NODE
- * when it leaves.
+ * An empty tree is opened: release, because the next holder may come without the internal lock. What has
+ * not changed is not written, as everybody reads that line.
  */
-static bool slots_conflict(struct range_lock *rl, const struct range_node *node, bool notify)
+static void tree_unlock(struct range_lock *rl, const struct interval_tree *tree)
 {
-    for (int i = 0; i < RANGE_SLOTS; i++) {
-        uint64_t word = atomic_load_explicit(&rl->slots[i], memory_order_seq_cst);
-
-        while (slot_conflicts(word, node)) {
-            if (!notify || (word & SLOT_NOTIFY) ||
-                atomic_compare_exchange_weak_explicit(&rl->slots[i], &word, word | SLOT_NOTIFY,
-                                                      memory_order_seq_cst, memory_order_seq_cst))
-                return true;
-        }
-    }
-    return false;
+    if (atomic_load_explicit(&rl->tree, memory_order_relaxed) != (uintptr_t)tree->root)
+        atomic_store_explicit(&rl->tree, (uintptr_t)tree->root, memory_order_release);
+    lock_release(internal_lock(rl));
 }
 
-/* Puts NODE into a free slot; whether it may stay there is the caller's to find out. */
-static bool slot_take(struct range_lock *rl, struct range_node *node)
+static struct range_shard *shards_of(struct range_lock *rl)
 {
-    for (uint8_t i = 0; node->word && i < RANGE_SLOTS; i++) {
-        uint64_t none = 0;
+    return atomic_load_explicit(&rl->shards, memory_order_relaxed);
+}
 
-        if (atomic_load_explicit(&rl->slots[i], memory_order_relaxed))
-            continue;
-        node->slot = i;
-        if (atomic_compare_exchange_strong_explicit(&rl->slots[i], &none, node->word,
-                                                    memory_order_seq_cst, memory_order_relaxed))
-            return true;
-    }
-    node->slot = RANGE_SLOTS;
-    return false;
+/* NODE may be about to enter the tree, under the internal lock: nobody passes it any more. */
+static void gates_close(struct range_lock *rl, const struct interval_tree *tree,
+                        const struct range_node *node)
+{
+    if (!tree->root)
+        atomic_exchange_explicit(&rl->tree, CLOSED, memory_order_seq_cst);
+    shards_close(shards_of(rl), node);
+}
+
+/* NODE has not entered the tree, or has left it. The tree word is tree_unlock()'s. */
+static void gates_open(struct range_lock *rl, const struct range_node *node)
+{
+    shards_open(shards_of(rl), node);
 }
 
 static bool node_conflicts(const struct range_node *a, const struct range_node *b)
@@ -262,14 +195,12 @@ static void waiters_wake(struct range_lock *rl, const struct interval_tree *tree
 
         if (waiter->state != RANGE_WAITING || waiter->woken || !waiter_enters(rl, tree, waiter))
             continue;
-        if (waiter->overtaken >= RANGE_OVERTAKE_MAX) {
-            /* Its thread may return now, but to let go of the node it needs the lock that we hold. */
+        if (waiter->overtaken >= RANGE_OVERTAKE_MAX)
             waiter_to_holder(waiter);
-            park_signal(batch, waiter->park, PARK_GRANTED);
-        } else {
+        else
             waiter->woken = true;
-            park_signal(batch, waiter->park, PARK_WOKEN);
-        }
+        /* Its thread may go on now, but not past the lock that we hold. */
+        park_signal(batch, waiter->park, PARK_WOKEN);
     }
 }
 
@@ -284,20 +215,16 @@ static int waiter_sleep(struct range_lock *rl, struct range_node *node,
     batch.count = 0;
     for (;;) {
         r = park_wait(node->park, wait);
-        if (atomic_load_explicit(node->park, memory_order_acquire) & PARK_GRANTED)
-            return 0;
         tree = tree_lock(rl);
-        if (node->state == RANGE_HELD) {
-            r = 0;
-            break;
-        }
-        if (waiter_enters(rl, &tree, node)) {
+        if (node->state == RANGE_WAITING && waiter_enters(rl, &tree, node))
             waiter_to_holder(node);
+        if (node->state == RANGE_HELD) {
             r = 0;
             break;
         }
         if (r < 0) {
             interval_tree_remove(&tree, &node->interval);
+            gates_open(rl, node);
             node->state = RANGE_IDLE;
             waiters_wake(rl, &tree, node->interval.start, node->interval.end, &batch);
             break;
@@ -317,9 +244,13 @@ static int acquire_slow(struct range_lock *rl, struct range_node *node,
     bool may_wait = !(wait && wait->nowait);
     struct interval_tree tree = tree_lock(rl);
 
+    gates_close(rl, &tree, node);
     if (newcomer_enters(rl, &tree, node, may_wait)) {
+        lock_seam_point();
         /* A slot also beside a tree that is in use: it is left sooner, and lets the tree run empty. */
-        if (!slot_take(rl, node)) {
+        if (slots_take(rl, node)) {
+            gates_open(rl, node);
+        } else {
             node->interval.marked = node->mode == RANGE_EXCLUSIVE;
             interval_tree_insert(&tree, &node->interval);
         }
@@ -328,10 +259,10 @@ static int acquire_slow(struct range_lock *rl, struct range_node *node,
     }
     if (!may_wait) {
         node->state = RANGE_IDLE;
+        gates_open(rl, node);
         tree_unlock(rl, &tree);
         return -EAGAIN;
     }
-    node->slot = RANGE_SLOTS;
     node->state = RANGE_WAITING;
     node->ticket = atomic_fetch_add_explicit(&next_ticket, 1, memory_order_relaxed);
     node->overtaken = 0;
@@ -350,7 +281,7 @@ static void slot_change_notified(struct range_lock *rl, struct range_node *node)
     struct park_batch batch;
 
     batch.count = 0;
-    atomic_store_explicit(&rl->slots[node->slot], node->word, memory_order_seq_cst);
+    atomic_store_explicit(node->slot, node->word, memory_order_seq_cst);
     waiters_wake(rl, &tree, node->interval.start, node->interval.end, &batch);
     tree_unlock(rl, &tree);
     park_wake(&batch);
@@ -362,8 +293,8 @@ static inline void slot_change(struct range_lock *rl, struct range_node *node, u
     uint64_t expected = node->word;
 
     node->word = word;
-    if (!atomic_compare_exchange_strong_explicit(&rl->slots[node->slot], &expected, word,
-                                                 memory_order_release, memory_order_relaxed))
+    if (!atomic_compare_exchange_strong_explicit(node->slot, &expected, word, memory_order_release,
+                                                 memory_order_relaxed))
         slot_change_notified(rl, node);
 }
 
@@ -376,6 +307,7 @@ static void tree_change(struct range_lock *rl, struct range_node *node, bool lea
     batch.count = 0;
     if (leave) {
         interval_tree_remove(&tree, &node->interval);
+        gates_open(rl, node);
         node->state = RANGE_IDLE;
     } else {
         node->mode = RANGE_SHARED;
@@ -386,30 +318,51 @@ static void tree_change(struct range_lock *rl, struct range_node *node, bool lea
     park_wake(&batch);
 }
 
-/* The way without the internal lock. */
+/* The gates of a new table know who is in the tree before anybody can come to them. */
+static void shards_add(struct range_lock *rl)
+{
+    struct range_shard *shards = shards_new();
+    struct interval_tree tree;
+    struct interval_node *i;
+
+    if (!shards)
+        return;
+    tree = tree_lock(rl);
+    if (shards_of(rl)) {
+        free(shards);
+    } else {
+        for (i = interval_tree_first(&tree, 0, RANGE_END, INTERVAL_ALL); i;
+             i = interval_tree_next(i, 0, RANGE_END, INTERVAL_ALL))
+            shards_close(shards, range_node_of(i));
+        atomic_store_explicit(&rl->shards, shards, memory_order_seq_cst);
+    }
+    tree_unlock(rl, &tree);
+}
+
+/*
+ * The way without the internal lock. If shards come between the looks at the gate and at the slots, the
+ * gate is the tree word: that is closed when any other is.
+ */
 static bool acquire_fast(struct range_lock *rl, struct range_node *node)
 {
-    bool alone;
+    _Atomic uintptr_t *gate = slots_gate(rl, node);
+    uint64_t word = node->word;
 
-    if (atomic_load_explicit(&rl->tree, memory_order_relaxed))
+    if (atomic_load_explicit(gate, memory_order_relaxed))
         return false;
     lock_seam_point();
-    if (!slot_take(rl, node))
+    if (!slots_take(rl, node))
         return false;
     lock_seam_point();
-    alone = !atomic_load_explicit(&rl->tree, memory_order_seq_cst);
-    for (int i = 0; alone && i < RANGE_SLOTS; i++) {
-        if (i != node->slot)
-            alone =
-                !slot_conflicts(atomic_load_explicit(&rl->slots[i], memory_order_seq_cst), node);
+    if (!atomic_load_explicit(gate, memory_order_seq_cst)) {
+        lock_seam_point();
+        if (!slots_conflict(rl, node, false))
+            return true;
     }
-    if (!alone) {
-        uint64_t word = node->word;
-
-        slot_change(rl, node, 0);
-        node->word = word;
-    }
-    return alone;
+    slot_change(rl, node, 0);
+    node->slot = NULL;
+    node->word = word;
+    return false;
 }
 
 #ifdef DAXFUSE_LOCK_ORDER
@@ -424,14 +377,14 @@ void range_lock_init(struct range_lock *rl)
     for (int i = 0; i < RANGE_SLOTS; i++)
         atomic_init(&rl->slots[i], 0);
     atomic_init(&rl->tree, 0);
+    atomic_init(&rl->shards, NULL);
 }
 
 void range_lock_destroy(struct range_lock *rl)
 {
-    for (int i = 0; i < RANGE_SLOTS; i++)
-        assert(atomic_load_explicit(&rl->slots[i], memory_order_acquire) == 0);
+    assert(slots_empty(rl));
     assert(atomic_load_explicit(&rl->tree, memory_order_acquire) == 0);
-    (void)rl;
+    free(atomic_exchange_explicit(&rl->shards, NULL, memory_order_acquire));
 }
 
 int range_lock_acquire(struct range_lock *rl, struct range_node *node, uint64_t start, uint64_t end,
@@ -445,7 +398,7 @@ int range_lock_acquire(struct range_lock *rl, struct range_node *node, uint64_t 
     node->interval.end = end;
     node->mode = (uint8_t)mode;
     node->state = RANGE_HELD;
-    node->word = slot_encode(start, end, mode);
+    slots_prepare(node);
 #ifdef DAXFUSE_TEST_SEAMS
     if (!lock_seam_range_locks_on()) {
         node->state = RANGE_UNLOCKED;
@@ -462,6 +415,8 @@ int range_lock_acquire(struct range_lock *rl, struct range_node *node, uint64_t 
     (void)inode;
 #endif
     lock_seam_point();
+    if (slots_contended(rl))
+        shards_add(rl);
     if (!acquire_fast(rl, node)) {
         r = acquire_slow(rl, node, wait);
         if (r < 0)
@@ -483,7 +438,7 @@ void range_lock_release(struct range_lock *rl, struct range_node *node)
     assert(node->state == RANGE_HELD);
     lock_seam_point();
     range_lock_hand_over(node);
-    if (node->slot < RANGE_SLOTS) {
+    if (node->slot) {
         slot_change(rl, node, 0);
         node->state = RANGE_IDLE;
     } else {
@@ -497,7 +452,7 @@ void range_lock_downgrade(struct range_lock *rl, struct range_node *node)
     if (node->state == RANGE_UNLOCKED)
         return;
     assert(node->state == RANGE_HELD && node->mode == RANGE_EXCLUSIVE);
-    if (node->slot < RANGE_SLOTS) {
+    if (node->slot) {
         node->mode = RANGE_SHARED;
         slot_change(rl, node, node->word & ~(uint64_t)SLOT_EXCLUSIVE);
     } else {
@@ -520,21 +475,14 @@ bool range_lock_held(struct range_lock *rl, uint64_t start, uint64_t end, enum r
 {
     struct interval_node *i;
     struct interval_tree tree;
-    bool held = false;
+    bool held;
 
 #ifdef DAXFUSE_TEST_SEAMS
     if (!lock_seam_range_locks_on())
         return true;
 #endif
     tree = tree_lock(rl);
-    for (int n = 0; n < RANGE_SLOTS && !held; n++) {
-        uint64_t word = atomic_load_explicit(&rl->slots[n], memory_order_seq_cst);
-        uint64_t slot_start, slot_end;
-
-        slot_decode(word, &slot_start, &slot_end);
-        held = word && slot_start <= start && slot_end >= end &&
-               (mode == RANGE_SHARED || (word & SLOT_EXCLUSIVE));
-    }
+    held = slots_cover(rl, start, end, mode);
     for (i = interval_tree_first(&tree, start, end, INTERVAL_ALL); i && !held;
          i = interval_tree_next(i, start, end, INTERVAL_ALL)) {
         const struct range_node *node = range_node_of(i);

@@ -7,9 +7,11 @@
  * the two never overlap in time on overlapping bytes, wherever in the file they are.
  *
  * Owns struct range_lock, one in each inode in memory, and struct range_node, one for each acquire, on
- * the caller's stack or in its request, never allocated here. fs/ and the doors call it. LOCK_RANGE in
- * the lock order of base/lock.h: lower inode first, then lower offset; inside, a lock of its own that
- * is never held across a wait. A thread must not wait for a range that overlaps one it holds.
+ * the caller's stack or in its request, never allocated here. A lock that several threads use at once
+ * gets a table of 1 KiB with more slots if there is memory for it, until it is destroyed. fs/ and the
+ * doors call it. LOCK_RANGE in the lock order of base/lock.h: lower inode first, then lower offset;
+ * inside, a lock of its own that is never held across a wait. A thread must not wait for a range that
+ * overlaps one it holds.
  *
  * Fairness. Among overlapping, conflicting ranges those that wait go in the order in which they came.
  * A newcomer that no holder keeps out may pass them, and is counted by the earliest of those that it
@@ -44,24 +46,29 @@ enum range_mode {
 
 #define RANGE_SLOTS 2
 
+struct range_shard;
+
 struct range_lock {
     _Atomic uint64_t slots[RANGE_SLOTS]; /* a holder each, its range in one word; 0: free */
     _Atomic uintptr_t tree;              /* who found no slot, and all who wait (range_lock.c) */
+    struct range_shard
+        *_Atomic shards; /* more slots; NULL until threads have met (range_slots.h) */
 };
 
-_Static_assert(sizeof(struct range_lock) == 24, "inodes are many");
+_Static_assert(sizeof(struct range_lock) == 32, "inodes are many");
 
 /* All members belong to range_lock.c. */
 struct range_node {
     struct interval_node interval;
-    uint64_t ticket; /* order of arrival, of those that wait */
-    uint64_t word;   /* what is in the slot */
+    uint64_t ticket;        /* order of arrival, of those that wait */
+    uint64_t word;          /* what is in the slot */
+    _Atomic uint64_t *slot; /* NULL: in the tree */
     _Atomic uint32_t *park;
     _Atomic uint32_t own;
     uint8_t overtaken;
     uint8_t mode;
     uint8_t state;
-    uint8_t slot; /* RANGE_SLOTS: in the tree */
+    uint8_t shard; /* in which it has its slot, or has none (range_slots.h) */
     bool woken;
 #ifdef DAXFUSE_LOCK_ORDER
     struct lock_order_hold hold;
@@ -79,7 +86,9 @@ void range_lock_destroy(struct range_lock *rl);
  * the release. Once waiting has begun the node can already be another thread's to look at, so
  * it must not move.
  * 0; -EINVAL if start >= end; -EAGAIN, -EINTR, -ETIMEDOUT by WAIT: then NODE is the caller's again.
- * Of several conflicting attempts with nowait in the same moment one succeeds, not always the first.
+ * An attempt, whatever becomes of it, shows its whole range to others for a moment. Hence nowait may be
+ * refused though nobody holds the range; and of several attempts with nowait in the same moment,
+ * conflicting with nobody else, one succeeds, not always the first.
  */
 int range_lock_acquire(struct range_lock *rl, struct range_node *node, uint64_t start, uint64_t end,
                        enum range_mode mode, uint64_t inode, const struct lock_wait *wait);
