@@ -2,7 +2,7 @@
 /*
  * Attributes: getattr, setattr, inode flags, symlink targets, access times.
  */
-#include "fs/internal.h"
+#include "fs/mapped.h"
 
 #include "fs/resize.h"
 #include "meta/chain.h"
@@ -20,10 +20,12 @@ int fs_getattr(struct fs *fs, const struct fs_request *rq, uint64_t ino, struct 
     struct inode *inode;
     int r;
 
-    (void)rq; /* the map lock is held for one commit at most: no wait worth limiting */
+    /* The map lock is held for one commit at most: no wait worth limiting. */
     r = inode_get(fs, ino, &inode);
     if (r < 0)
         return r;
+    if (dax_written_by_others(&fs->dax, &inode->dax, rq ? rq->door : NULL))
+        mapping_touch(fs, inode);
     r = attr_read(fs, inode, ret_attr);
     inode_put(fs, inode);
     return r;

@@ -12,6 +12,7 @@
  */
 #include "fs/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -48,6 +49,7 @@ int cache_open(struct fs *fs)
 
 static void inode_destroy(struct inode *inode)
 {
+    assert(inode->dax.count == 0);
     range_lock_destroy(&inode->ranges);
     free(inode);
 }

@@ -8,7 +8,7 @@
  * D2 An inode without links was put into the orphan table by the transaction that took its last
  *    link; the transaction that frees its number takes it out.
  */
-#include "fs/internal.h"
+#include "fs/mapped.h"
 
 #include "base/log.h"
 #include "meta/chain.h"
@@ -117,25 +117,31 @@ int inode_delete(struct fs *fs, struct inode *inode)
     return r;
 }
 
-/* One transaction of a trim. *ret_left: blocks of the range that are still to go. */
-static int trim_step(struct fs *fs, struct inode *inode, uint64_t first_block, uint64_t *ret_left)
+/* One transaction of a trim of [first_block, *end), from the end on; *end moves to what is still to go. */
+static int trim_step(struct fs *fs, struct inode *inode, uint64_t first_block, uint64_t *end)
 {
+    uint64_t left = 0, first, stop;
     struct dxf_inode *record;
-    uint64_t left = 0;
     struct txn txn;
+    bool pinned;
     int r;
+
+    take_last_run(fs, inode, first_block, *end, &first, &stop);
+    pinned = take_pins_behind(fs, inode, first_block);
 
     txn_begin(&txn, fs->space);
     txn.use_reserve = true;
     rwlock_write(&inode->map_lock);
     record = inode_edit(fs->meta, &txn, inode->ino);
     r = record ? 0 : -ENOMEM;
-    if (r == 0 && first_block < EXTENT_LOGICAL_END)
-        r = extent_remove(fs->meta, &txn, inode->ino, record, first_block,
-                          EXTENT_LOGICAL_END - first_block, DELETE_BATCH, 0, &left);
-    /* One that has lost its last name stays an orphan, until it is deleted (D2). */
+    if (r == 0 && first < stop)
+        r = extent_remove(fs->meta, &txn, inode->ino, record, first, stop - first, DELETE_BATCH, 0,
+                          &left);
+    left += first;
+    /* One that has lost its last name stays an orphan, until it is deleted (D2); and one with pins past
+     * EOF until they are gone (settle.c). */
     if (r == 0)
-        r = left || le32_get(record->links) == 0
+        r = left > first_block || pinned || le32_get(record->links) == 0
                 ? orphan_add(fs->meta, &txn, inode->ino, record)
                 : orphan_remove(fs->meta, &txn, inode->ino, record);
     if (r == 0)
@@ -144,17 +150,18 @@ static int trim_step(struct fs *fs, struct inode *inode, uint64_t first_block, u
         txn_abort(&txn);
     rwlock_write_release(&inode->map_lock);
     if (r == 0)
-        *ret_left = left;
+        *end = left;
     return r;
 }
 
 int inode_trim(struct fs *fs, struct inode *inode, uint64_t first_block)
 {
-    uint64_t left = 1;
-    int r = 0;
+    uint64_t end = EXTENT_LOGICAL_END;
+    int r;
 
-    while (r == 0 && left > 0)
-        r = trim_step(fs, inode, first_block, &left);
+    do
+        r = trim_step(fs, inode, first_block, &end);
+    while (r == 0 && end > first_block);
     return r;
 }
 

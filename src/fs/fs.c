@@ -7,6 +7,8 @@
  */
 #include "fs/internal.h"
 
+#include "fs/mapped.h"
+
 #include "base/log.h"
 
 #include <errno.h>
@@ -64,6 +66,7 @@ int fs_open(struct pool *pool, const struct fs_options *options, struct fs **ret
     rwlock_init(&fs->rename_lock, LOCK_RENAME, 0);
     lock_init(&fs->handles_lock, LOCK_LEAF, 0);
     fs->handles.next = fs->handles.prev = &fs->handles;
+    dax_registry_init(&fs->dax);
     r = cache_open(fs);
     if (r < 0)
         goto free;
@@ -78,6 +81,11 @@ int fs_open(struct pool *pool, const struct fs_options *options, struct fs **ret
     r = reaper_start(fs);
     if (r < 0)
         goto close;
+    r = settler_start(fs);
+    if (r < 0) {
+        reaper_stop(fs);
+        goto close;
+    }
     *ret_fs = fs;
     if (ret_recovered)
         *ret_recovered = recovered;
@@ -95,8 +103,9 @@ void fs_close(struct fs *fs)
 {
     while (fs->handles.next != &fs->handles)
         fs_release(fs, fs->handles.next);
+    settler_stop(fs);
+    dax_registry_destroy(&fs->dax);
     cache_forget_all(fs);
-    reaper_drain(fs);
     reaper_stop(fs);
     close_layers(fs);
     cache_close(fs);
@@ -123,8 +132,23 @@ struct meta *fs_meta(struct fs *fs)
     return fs->meta;
 }
 
-/* Every call that changed something fenced it before it returned; so there is nothing left but to
- * report a medium that failed. Stores through mappings are not the server's to know yet. */
+/* Of stores through mappings nobody tells which they were: all that may be stored to is flushed. A piece
+ * that is unmapped and given to another file meanwhile is flushed for nothing. */
+static int flush_mapped(struct fs *fs, struct inode *inode)
+{
+    uint64_t chunk = 0, offset;
+
+    while ((chunk = dax_next(&fs->dax, &inode->dax, chunk, UINT64_MAX, DAX_WRITERS, &offset)) !=
+           UINT64_MAX) {
+        persist_flush(fs->pool->persist, pool_at(fs->pool, offset), DAX_CHUNK_SIZE, PERSIST_DATA);
+        chunk++;
+    }
+    mapping_touch(fs, inode);
+    return pool_drain(fs->pool);
+}
+
+/* Every call that changed something fenced it before it returned; so what is left are stores through
+ * mappings, and to report a medium that failed. */
 int fs_fsync(struct fs *fs, const struct fs_request *rq, uint64_t ino, bool data_only)
 {
     struct inode *inode;
@@ -135,8 +159,10 @@ int fs_fsync(struct fs *fs, const struct fs_request *rq, uint64_t ino, bool data
     r = inode_get(fs, ino, &inode);
     if (r < 0)
         return r;
+    if (atomic_load_explicit(&inode->dax.writers, memory_order_relaxed) > 0)
+        r = flush_mapped(fs, inode);
     inode_put(fs, inode);
-    return atomic_load(&fs->pool->failed) ? -EIO : 0;
+    return r == 0 && atomic_load(&fs->pool->failed) ? -EIO : r;
 }
 
 int fs_sync(struct fs *fs)

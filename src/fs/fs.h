@@ -33,6 +33,7 @@ struct pool;
 struct space;
 struct journal;
 struct meta;
+struct dax_door;
 struct fs;
 struct fs_handle;
 
@@ -44,6 +45,7 @@ struct fs_request {
                           (CAP_FSETID): keeps set-group-ID in chmod; doors that can not know
                           say true, their kernel has cleared the bit already */
     const struct lock_wait *wait; /* NULL: as long as it takes */
+    const struct dax_door *door;  /* of those that map, the one that asks; NULL: another */
 };
 
 struct fs_options {
@@ -216,6 +218,41 @@ ssize_t fs_copy_range(struct fs *fs, const struct fs_request *rq, struct fs_hand
 int fs_fsync(struct fs *fs, const struct fs_request *rq, uint64_t ino, bool data_only);
 /* The whole filesystem; also retires the journal. */
 int fs_sync(struct fs *fs);
+
+/* ---- direct mappings ------------------------------------------------------------------------ */
+
+/*
+ * A door that maps: dax/mapping.h says what the caller fills. It must live until fs_door_over and
+ * fs_door_remove. Its mappings pin what they show: fs/mapped.h.
+ */
+int fs_door_add(struct fs *fs, struct dax_door *door);
+/* Nothing is mapped or unmapped through it any more, though its user may still reach what is: the
+ * quarantine. It ends with over, when nobody can, or with resume, when the user goes on. */
+void fs_door_stop(struct fs *fs, struct dax_door *door);
+void fs_door_resume(struct fs *fs, struct dax_door *door);
+void fs_door_over(struct fs *fs, struct dax_door *door);
+void fs_door_remove(struct fs *fs, struct dax_door *door);
+
+/*
+ * Shows the chunk of the file that begins at `offset` in the slot. write: it will be stored to; asked
+ * for again with it, a slot that shows the chunk may be stored to from then on. What it shows is durable
+ * (L5), and it goes on past EOF. A chunk without data that is only read is shown as zeros, and becomes
+ * a piece of the pool when anybody writes to it. -EINVAL not at a chunk's start, no such slot, no
+ * regular file; -EISDIR; -EPERM immutable or append-only; -ENXIO begins at or past EOF; -EROFS the door or
+ * the pool is read-only; -EBUSY the slot has something else; -EMFILE the door's limit; -ENODEV it is
+ * stopped; -ENOSPC no whole piece; -EIO the mapper did not answer.
+ */
+int fs_fault(struct fs *fs, const struct fs_request *rq, struct dax_door *door, uint64_t ino,
+             uint64_t offset, uint64_t slot, bool write);
+/* The chunks of [offset, offset + length) in slots from this one on; stops at the first error, and
+ * leaves what is mapped by then. */
+int fs_populate(struct fs *fs, const struct fs_request *rq, struct dax_door *door, uint64_t ino,
+                uint64_t offset, uint64_t length, uint64_t slot, bool write);
+/* -ENOENT: nothing is mapped there. Waits for no range. */
+int fs_unmap(struct fs *fs, const struct fs_request *rq, struct dax_door *door, uint64_t slot);
+int fs_unmap_all(struct fs *fs, const struct fs_request *rq, struct dax_door *door);
+/* Waits until all that mappings left behind is tidied up. */
+void fs_settle(struct fs *fs);
 
 /* ---- directories ---------------------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
  *   name_lock  (LOCK_INODE) a directory's names; of any inode, that mode, owner, flags and ACL
  *              change together. Held for a whole operation.
  *   ranges     (LOCK_RANGE) a file's bytes.
+ *   dax        (LOCK_MAPPING, one for all) where the file is mapped directly.
  *   map_lock   (LOCK_MAP) the record and all that hangs below it. Held shared to look, and
  *              exclusive from the first staged change to the end of the commit.
  *
@@ -18,6 +19,7 @@
 #define DAXFUSE_FS_INTERNAL_H
 
 #include "base/lock.h"
+#include "dax/mapping.h"
 #include "dax/range_lock.h"
 #include "fs/fs.h"
 #include "meta/dir.h"
@@ -39,6 +41,7 @@ struct inode {
     struct rwlock name_lock;
     struct rwlock map_lock;
     struct range_lock ranges;
+    struct dax_file dax;
 };
 
 struct fs_handle {
@@ -76,6 +79,14 @@ struct fs {
     struct inode *reap_first;
     bool reap_busy, reap_stop, reap_running;
     _Atomic uint64_t reaped; /* inodes so far */
+
+    /* Direct mappings, and who tidies up after them (settle.c). */
+    struct dax_registry dax;
+    pthread_t settler;
+    pthread_mutex_t settle_mutex;
+    pthread_cond_t settle_more, settle_done;
+    struct mapping *settle_first;
+    bool settle_busy, settle_stop, settler_running;
 };
 
 /* ---- cache.c ---- */

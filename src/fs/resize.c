@@ -9,6 +9,7 @@
  */
 #include "fs/resize.h"
 
+#include "fs/mapped.h"
 #include "meta/orphan.h"
 
 #include <errno.h>
@@ -55,14 +56,17 @@ int resize_zero_bytes(struct fs *fs, const struct inode *inode, const struct dxf
 
 /* The map lock is held. *ret_left: blocks that further transactions must take. */
 static int stage_shrink(struct fs *fs, struct txn *txn, struct inode *inode,
-                        struct dxf_inode *record, uint64_t size, uint64_t *ret_left)
+                        struct dxf_inode *record, uint64_t size, bool pinned, uint64_t *ret_left)
 {
     uint64_t first = (size + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT;
-    int r;
+    int r = 0;
 
     record->size = le64_make(size);
-    r = extent_remove(fs->meta, txn, inode->ino, record, first, EXTENT_LOGICAL_END - first,
-                      TRUNCATE_BATCH, 0, ret_left);
+    if (pinned)
+        *ret_left = 1; /* inode_trim goes around the pins */
+    else
+        r = extent_remove(fs->meta, txn, inode->ino, record, first, EXTENT_LOGICAL_END - first,
+                          TRUNCATE_BATCH, 0, ret_left);
     if (r == 0 && *ret_left)
         r = orphan_add(fs->meta, txn, inode->ino, record);
     return r;
@@ -82,9 +86,13 @@ static int stage_grow(struct fs *fs, struct txn *txn, struct inode *inode, struc
     return r;
 }
 
-static int truncate_ranged(struct fs *fs, struct inode *inode, uint64_t size, bool kill_suidgid)
+/* `from`: the size until now. */
+static int truncate_ranged(struct fs *fs, struct inode *inode, uint64_t from, uint64_t size,
+                           bool kill_suidgid)
 {
+    uint64_t first = (size + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT;
     struct dxf_inode *record;
+    bool pinned = size < from && take_pinned(fs, inode, first, EXTENT_LOGICAL_END);
     uint64_t left = 0;
     struct txn txn;
     int r;
@@ -96,7 +104,7 @@ static int truncate_ranged(struct fs *fs, struct inode *inode, uint64_t size, bo
     /* First: what the batch of blocks takes of the entry is what this leaves. */
     r = record ? privileges_drop(fs, &txn, inode->ino, record, kill_suidgid) : -ENOMEM;
     if (r == 0 && size < le64_get(record->size))
-        r = stage_shrink(fs, &txn, inode, record, size, &left);
+        r = stage_shrink(fs, &txn, inode, record, size, pinned, &left);
     else if (r == 0)
         r = stage_grow(fs, &txn, inode, record, size);
     if (r == 0) {
@@ -107,7 +115,7 @@ static int truncate_ranged(struct fs *fs, struct inode *inode, uint64_t size, bo
     }
     rwlock_write_release(&inode->map_lock);
     if (r == 0 && left)
-        r = inode_trim(fs, inode, (size + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT);
+        r = inode_trim(fs, inode, first);
     return r;
 }
 
@@ -165,7 +173,7 @@ int resize_truncate(struct fs *fs, const struct fs_request *rq, struct inode *in
     r = resize_lock_to_end(fs, rq, inode, size, &node, &old_size);
     if (r < 0)
         return r;
-    r = truncate_ranged(fs, inode, size, kill_suidgid);
+    r = truncate_ranged(fs, inode, old_size, size, kill_suidgid);
     range_lock_release(&inode->ranges, &node);
     return r;
 }
@@ -182,7 +190,7 @@ int resize_at_least(struct fs *fs, const struct fs_request *rq, struct inode *in
         return r;
     r = resize_read_size(fs, inode, true, &old_size);
     if (r == 0)
-        r = truncate_ranged(fs, inode, size > old_size ? size : old_size, kill_suidgid);
+        r = truncate_ranged(fs, inode, old_size, size > old_size ? size : old_size, kill_suidgid);
     range_lock_release(&inode->ranges, &node);
     return r;
 }

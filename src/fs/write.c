@@ -15,6 +15,7 @@
  * scattered write is cut into parts of PART_PIECES segments, each with a transaction of its own; if
  * space ends in the middle, what was committed counts.
  */
+#include "fs/mapped.h"
 #include "fs/resize.h"
 
 #include <errno.h>
@@ -411,6 +412,36 @@ locked:
     return 0;
 }
 
+/*
+ * Where the write goes a door may be shown zeros: before bytes are stored there, it must be shown the
+ * piece that they will be in. That takes whole chunks, so the range, held until now, is let go and a
+ * larger one is taken.
+ */
+static int write_relock_chunks(struct write *write, const struct fs_request *rq, bool append,
+                               struct range_node *node)
+{
+    struct inode *inode = write->inode;
+    uint64_t length = write->end - write->at, start, size;
+    int r;
+
+    do {
+        range_lock_release(&inode->ranges, node);
+        start = chunk_of(write->at) << DAX_CHUNK_SHIFT;
+        r = resize_lock_to_end(write->fs, rq, inode, start, node, &size);
+        if (r < 0)
+            return r;
+        if (append)
+            write->at = size;
+        write->end = write->at + length;
+    } while (write->at < start);
+    r = resize_read_size(write->fs, inode, !write->written_back, &size);
+    if (r == 0)
+        r = chunk_fill(write->fs, rq, inode, write->at, write->end);
+    if (r < 0)
+        range_lock_release(&inode->ranges, node);
+    return r;
+}
+
 static size_t vector_length(const struct iovec *vector, unsigned count)
 {
     size_t length = 0;
@@ -443,6 +474,8 @@ ssize_t fs_write(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
     if (length > SSIZE_MAX || (!(flags & FS_WRITE_APPEND) && offset > DXF_FILE_SIZE_MAX))
         return -EFBIG;
     r = write_lock(&write, rq, offset, length, flags & FS_WRITE_APPEND, &node);
+    if (r == 0 && chunk_is_shown_as_zeros(fs, write.inode, write.at, write.end))
+        r = write_relock_chunks(&write, rq, flags & FS_WRITE_APPEND, &node);
     if (r < 0)
         return r;
     start = write.at;

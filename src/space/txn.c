@@ -130,6 +130,21 @@ int txn_note(struct txn *txn, struct txn_extents *list, uint64_t start, uint64_t
     return 0;
 }
 
+int txn_pass(struct txn *from, struct txn *to, uint64_t count)
+{
+    struct space_extent *extent = &from->taken.extent[0];
+    int error;
+
+    assert(from->taken.count == 1 && count <= extent->count);
+    error = txn_note(to, &to->taken, extent->start + extent->count - count, count);
+    if (error)
+        return error;
+    extent->count -= count;
+    if (extent->count == 0)
+        from->taken.count = 0;
+    return 0;
+}
+
 /* ---- objects ---------------------------------------------------------------------------------- */
 
 void txn_begin(struct txn *txn, struct space *space)

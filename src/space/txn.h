@@ -89,6 +89,11 @@ void *txn_edit(struct txn *txn, uint64_t offset, uint32_t length, txn_seal_fn se
  */
 void *txn_fresh(struct txn *txn, uint64_t block, txn_seal_fn seal, uint64_t arg);
 
+/* The last COUNT of the blocks that FROM has taken, in one space_alloc and no other, are TO's from now on:
+ * what must be whole for several transactions is taken by one that never commits, and given to those.
+ * -ENOMEM: nothing has moved. */
+int txn_pass(struct txn *from, struct txn *to, uint64_t count);
+
 /* A block that was edited or made fresh in this transaction is given back in it: drop the copy. */
 void txn_forget(struct txn *txn, uint64_t block);
 

@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The registry of dax/mapping.h.
+ *
+ * Everything is found under the one lock, and every mapper call is made without it: the mapping is
+ * BUSY meanwhile, and so nobody else's to change (M2). Who finds one BUSY waits for `changes` to move
+ * and looks again from the start.
+ */
+#include "dax/mapping.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* Of pointers, and more than any address space has room for. */
+#define DOOR_SLOTS_MAX ((uint64_t)1 << 27)
+
+/* How often a wait looks whether its request was given up. */
+#define WAIT_SLICE_NS 20000000
+
+static struct mapping *mapping_of(struct interval_node *node)
+{
+    return node ? (struct mapping *)((char *)node - offsetof(struct mapping, node)) : NULL;
+}
+
+void dax_registry_init(struct dax_registry *registry)
+{
+    *registry = (struct dax_registry){ .doors = NULL };
+    lock_init(&registry->lock, LOCK_MAPPING, 0);
+}
+
+void dax_registry_destroy(struct dax_registry *registry)
+{
+    assert(!registry->doors && registry->count == 0);
+    (void)registry;
+}
+
+/* ---- waiting ------------------------------------------------------------------------------------ */
+
+static struct timespec time_after(long nanoseconds)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    time.tv_nsec += nanoseconds;
+    if (time.tv_nsec >= 1000000000) {
+        time.tv_nsec -= 1000000000;
+        time.tv_sec++;
+    }
+    return time;
+}
+
+static bool time_is_over(const struct timespec *deadline)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec > deadline->tv_sec ||
+           (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
+}
+
+/* Under the lock, which is let go meanwhile: something that was BUSY may no longer be. */
+static int change_wait(struct dax_registry *registry, const struct lock_wait *wait)
+{
+    uint32_t seen = atomic_load_explicit(&registry->changes, memory_order_relaxed);
+    struct timespec slice;
+    int r = 0;
+
+    if (wait && wait->nowait)
+        return -EAGAIN;
+    registry->waiting++;
+    lock_release(&registry->lock);
+    slice = time_after(WAIT_SLICE_NS);
+    (void)park_futex_wait(&registry->changes, seen, wait ? &slice : NULL);
+    if (wait && wait->token && lock_token_interrupted(wait->token))
+        r = -EINTR;
+    else if (wait && wait->deadline && time_is_over(wait->deadline))
+        r = -ETIMEDOUT;
+    lock_acquire(&registry->lock);
+    registry->waiting--;
+    return r;
+}
+
+static void busy_begin(struct mapping *mapping)
+{
+    mapping->state = MAPPING_BUSY;
+    mapping->door->busy++;
+}
+
+/* Under the lock. */
+static void busy_end(struct dax_registry *registry, struct mapping *mapping,
+                     enum mapping_state state)
+{
+    assert(mapping->state == MAPPING_BUSY);
+    mapping->state = state;
+    mapping->begins = false;
+    mapping->door->busy--;
+    atomic_fetch_add_explicit(&registry->changes, 1, memory_order_relaxed);
+    if (registry->waiting > 0)
+        park_futex_wake(&registry->changes, INT_MAX);
+}
+
+/* ---- coming and going --------------------------------------------------------------------------- */
+
+static void mapping_enter(struct dax_registry *registry, struct mapping *mapping)
+{
+    struct dax_file *file = mapping->file;
+
+    mapping->door->by_slot[mapping->slot] = mapping;
+    mapping->door->count++;
+    registry->count++;
+    interval_tree_insert(&file->mappings, &mapping->node);
+    atomic_fetch_add_explicit(&file->count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&file->zeros, mapping->offset == 0, memory_order_relaxed);
+    busy_begin(mapping);
+}
+
+static void mapping_leave(struct dax_registry *registry, struct mapping *mapping)
+{
+    struct dax_file *file = mapping->file;
+    struct interval_node *same;
+
+    mapping->door->by_slot[mapping->slot] = NULL;
+    mapping->door->count--;
+    registry->count--;
+    interval_tree_remove(&file->mappings, &mapping->node);
+    atomic_fetch_sub_explicit(&file->count, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&file->zeros, mapping->offset == 0, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&file->writers, mapping->write, memory_order_relaxed);
+    /* Whoever is the chunk's last one has it to tidy. */
+    same =
+        interval_tree_first(&file->mappings, mapping->node.start, mapping->node.end, INTERVAL_ALL);
+    if (same && mapping->unsettled) {
+        mapping_of(same)->unsettled = true;
+        mapping->unsettled = false;
+    }
+}
+
+static void mapping_set_write(struct mapping *mapping, bool write)
+{
+    if (write && !mapping->write) {
+        mapping->write = true;
+        atomic_fetch_add_explicit(&mapping->file->writers, 1, memory_order_relaxed);
+    }
+}
+
+static void mapping_set_offset(struct mapping *mapping, uint64_t offset)
+{
+    if (mapping->offset == offset)
+        return;
+    assert(mapping->offset == 0);
+    mapping->offset = offset;
+    interval_tree_mark(&mapping->node, true);
+    atomic_fetch_sub_explicit(&mapping->file->zeros, 1, memory_order_relaxed);
+}
+
+/* ---- doors -------------------------------------------------------------------------------------- */
+
+int dax_door_add(struct dax_registry *registry, struct dax_door *door)
+{
+    if (door->slots == 0 || door->slots > DOOR_SLOTS_MAX)
+        return -EINVAL;
+    door->by_slot = calloc(door->slots, sizeof(struct mapping *));
+    if (!door->by_slot)
+        return -ENOMEM;
+    door->count = door->busy = 0;
+    door->stopped = false;
+    lock_acquire(&registry->lock);
+    door->next = registry->doors;
+    registry->doors = door;
+    lock_release(&registry->lock);
+    return 0;
+}
+
+static void door_set_stopped(struct dax_registry *registry, struct dax_door *door, bool stopped)
+{
+    lock_acquire(&registry->lock);
+    door->stopped = stopped;
+    lock_release(&registry->lock);
+}
+
+void dax_door_stop(struct dax_registry *registry, struct dax_door *door)
+{
+    door_set_stopped(registry, door, true);
+}
+
+void dax_door_resume(struct dax_registry *registry, struct dax_door *door)
+{
+    door_set_stopped(registry, door, false);
+}
+
+void dax_door_over(struct dax_registry *registry, struct dax_door *door, dax_gone_fn gone,
+                   void *arg)
+{
+    lock_acquire(&registry->lock);
+    assert(door->stopped);
+    while (door->busy > 0)
+        (void)change_wait(registry, NULL);
+    for (uint64_t slot = 0; slot < door->slots && door->count > 0; slot++) {
+        struct mapping *mapping = door->by_slot[slot];
+
+        if (!mapping)
+            continue;
+        mapping_leave(registry, mapping);
+        lock_release(&registry->lock);
+        gone(arg, mapping);
+        lock_acquire(&registry->lock);
+    }
+    door->stopped = false;
+    lock_release(&registry->lock);
+}
+
+void dax_door_remove(struct dax_registry *registry, struct dax_door *door)
+{
+    struct dax_door **link = &registry->doors;
+
+    lock_acquire(&registry->lock);
+    assert(door->count == 0);
+    while (*link != door)
+        link = &(*link)->next;
+    *link = door->next;
+    lock_release(&registry->lock);
+    free(door->by_slot);
+    door->by_slot = NULL;
+}
+
+/* ---- faults ------------------------------------------------------------------------------------- */
+
+static int slot_find(struct dax_registry *registry, struct dax_door *door, uint64_t slot,
+                     const struct lock_wait *wait, struct mapping **ret_mapping)
+{
+    int r;
+
+    if (slot >= door->slots)
+        return -EINVAL;
+    for (;;) {
+        struct mapping *mapping = door->by_slot[slot];
+
+        if (door->stopped)
+            return -ENODEV;
+        if (!mapping || mapping->state != MAPPING_BUSY) {
+            *ret_mapping = mapping;
+            return 0;
+        }
+        r = change_wait(registry, wait);
+        if (r < 0)
+            return r;
+    }
+}
+
+/* An empty slot gets FRESH. */
+static int begin_locked(struct dax_registry *registry, struct mapping *fresh,
+                        const struct lock_wait *wait, bool write, struct mapping **ret_mapping)
+{
+    struct dax_door *door = fresh->door;
+    struct mapping *mapping;
+    int r;
+
+    if (write && door->read_only)
+        return -EROFS;
+    r = slot_find(registry, door, fresh->slot, wait, &mapping);
+    if (r < 0)
+        return r;
+    if (mapping) {
+        if (mapping->state != MAPPING_LIVE || mapping->file != fresh->file ||
+            mapping->node.start != fresh->node.start)
+            return -EBUSY;
+        busy_begin(mapping);
+    } else {
+        if (door->count >= door->limit)
+            return -EMFILE;
+        mapping = fresh;
+        mapping_enter(registry, mapping);
+    }
+    *ret_mapping = mapping;
+    return 0;
+}
+
+int dax_begin(struct dax_registry *registry, struct dax_door *door, struct dax_file *file,
+              uint64_t chunk, uint64_t slot, bool write, void *owner, const struct lock_wait *wait,
+              struct mapping **ret_mapping, bool *ret_fresh)
+{
+    struct mapping *fresh = calloc(1, sizeof(*fresh)), *mapping = NULL;
+    int r;
+
+    if (!fresh)
+        return -ENOMEM;
+    *fresh = (struct mapping){ .node = { .start = chunk, .end = chunk + 1 },
+                               .file = file,
+                               .door = door,
+                               .slot = slot,
+                               .begins = true,
+                               .owner = owner };
+    lock_acquire(&registry->lock);
+    r = begin_locked(registry, fresh, wait, write, &mapping);
+    lock_release(&registry->lock);
+    if (mapping != fresh)
+        free(fresh);
+    if (r < 0)
+        return r;
+    *ret_mapping = mapping;
+    *ret_fresh = mapping == fresh;
+    return 0;
+}
+
+/* BUSY to gone. */
+static void mapping_end(struct dax_registry *registry, struct mapping *mapping, dax_gone_fn gone,
+                        void *arg)
+{
+    lock_acquire(&registry->lock);
+    busy_end(registry, mapping, MAPPING_LIVE);
+    mapping_leave(registry, mapping);
+    lock_release(&registry->lock);
+    gone(arg, mapping);
+}
+
+static void mapping_stay(struct dax_registry *registry, struct mapping *mapping,
+                         enum mapping_state state)
+{
+    lock_acquire(&registry->lock);
+    busy_end(registry, mapping, state);
+    lock_release(&registry->lock);
+}
+
+/* Makes a BUSY mapping show OFFSET, or zeros; it then is LIVE, STUCK or gone, and FAILED if it still
+ * shows what it did. */
+static int show(struct dax_registry *registry, struct mapping *mapping, uint64_t offset, bool write,
+                enum mapping_state failed, dax_gone_fn gone, void *arg)
+{
+    const struct dax_mapper *mapper = mapping->door->mapper;
+    void *door = mapping->door->arg;
+    int r = 0;
+
+    if (mapping->shown && mapping->offset != offset) {
+        r = mapper->unmap(door, mapping->slot);
+        if (r == 0)
+            mapping->shown = false;
+    }
+    if (r == 0 && !mapping->shown)
+        r = offset ? mapper->map(door, mapping->slot, offset, write)
+                   : mapper->map_zeros(door, mapping->slot);
+    if (r < 0 && r != -ETIMEDOUT && !mapping->shown) {
+        mapping_end(registry, mapping, gone, arg);
+        return r;
+    }
+    lock_acquire(&registry->lock);
+    if (r == 0) {
+        mapping->shown = true;
+        mapping_set_offset(mapping, offset);
+        mapping_set_write(mapping, write);
+    } else if (r == -ETIMEDOUT && !mapping->shown) {
+        /* It may show this, so it counts for it. */
+        mapping_set_offset(mapping, offset);
+        mapping_set_write(mapping, write);
+    }
+    busy_end(registry, mapping, r == 0 ? MAPPING_LIVE : r == -ETIMEDOUT ? MAPPING_STUCK : failed);
+    lock_release(&registry->lock);
+    return r == -ETIMEDOUT ? -EIO : r;
+}
+
+int dax_show(struct dax_registry *registry, struct mapping *mapping, uint64_t offset, bool write,
+             dax_gone_fn gone, void *arg)
+{
+    return show(registry, mapping, offset, write, MAPPING_LIVE, gone, arg);
+}
+
+void dax_abandon(struct dax_registry *registry, struct mapping *mapping, dax_gone_fn gone,
+                 void *arg)
+{
+    if (mapping->shown)
+        mapping_stay(registry, mapping, MAPPING_LIVE);
+    else
+        mapping_end(registry, mapping, gone, arg);
+}
+
+/* ---- take-away ---------------------------------------------------------------------------------- */
+
+/* BUSY to gone or STUCK, by the mapper. */
+static void revoke(struct dax_registry *registry, struct mapping *mapping, dax_gone_fn gone,
+                   void *arg)
+{
+    if (mapping->door->mapper->revoke(mapping->door->arg, mapping->slot) == 0)
+        mapping_end(registry, mapping, gone, arg);
+    else
+        mapping_stay(registry, mapping, MAPPING_STUCK);
+}
+
+static bool is_reachable(const struct mapping *mapping)
+{
+    return mapping->state == MAPPING_LIVE && !mapping->door->stopped;
+}
+
+static bool is_revocable(const struct mapping *mapping)
+{
+    return is_reachable(mapping) && mapping->door->mapper->revoke;
+}
+
+static bool is_fillable(const struct mapping *mapping)
+{
+    return is_reachable(mapping) && mapping->offset == 0;
+}
+
+/*
+ * The next of [first, end) that is WANTED, BUSY now and the caller's; NULL: none is. Waits for those that
+ * are BUSY, since they may be wanted when they no longer are; not for those that begin, which only MINE can
+ * be here (M3). *ret_others: how many are not wanted.
+ */
+static struct mapping *claim_next(struct dax_registry *registry, struct dax_file *file,
+                                  uint64_t first, uint64_t end,
+                                  bool (*wanted)(const struct mapping *),
+                                  const struct mapping *mine, uint32_t *ret_others)
+{
+    struct mapping *found = NULL;
+    bool again = true;
+
+    lock_acquire(&registry->lock);
+    while (again && !found) {
+        struct interval_node *node;
+
+        again = false;
+        *ret_others = 0;
+        for (node = interval_tree_first(&file->mappings, first, end, INTERVAL_ALL); node && !found;
+             node = interval_tree_next(node, first, end, INTERVAL_ALL)) {
+            struct mapping *mapping = mapping_of(node);
+
+            again =
+                again || (mapping->state == MAPPING_BUSY && !mapping->begins && mapping != mine);
+            if (wanted(mapping))
+                found = mapping;
+            else
+                ++*ret_others;
+        }
+        if (!found && again)
+            (void)change_wait(registry, NULL);
+    }
+    if (found)
+        busy_begin(found);
+    lock_release(&registry->lock);
+    return found;
+}
+
+uint32_t dax_revoke(struct dax_registry *registry, struct dax_file *file, uint64_t first,
+                    uint64_t end, dax_gone_fn gone, void *arg)
+{
+    struct mapping *mapping;
+    uint32_t left = 0;
+
+    if (atomic_load_explicit(&file->count, memory_order_relaxed) == 0)
+        return 0;
+    while ((mapping = claim_next(registry, file, first, end, is_revocable, NULL, &left)))
+        revoke(registry, mapping, gone, arg);
+    return left;
+}
+
+void dax_fill(struct dax_registry *registry, struct dax_file *file, uint64_t chunk, uint64_t offset,
+              const struct mapping *mine, dax_gone_fn gone, void *arg)
+{
+    struct mapping *mapping;
+    uint32_t others;
+
+    while ((mapping = claim_next(registry, file, chunk, chunk + 1, is_fillable, mine, &others))) {
+        if (mapping->door->mapper->revoke)
+            revoke(registry, mapping, gone, arg);
+        else
+            (void)show(registry, mapping, offset, mapping->write, MAPPING_STUCK, gone, arg);
+    }
+}
+
+int dax_unmap(struct dax_registry *registry, struct dax_door *door, uint64_t slot,
+              const struct lock_wait *wait, dax_gone_fn gone, void *arg)
+{
+    struct mapping *mapping = NULL;
+    int r;
+
+    lock_acquire(&registry->lock);
+    r = slot_find(registry, door, slot, wait, &mapping);
+    if (r == 0 && !mapping)
+        r = -ENOENT;
+    if (r == 0 && mapping->state == MAPPING_STUCK)
+        r = -EIO;
+    if (r == 0)
+        busy_begin(mapping);
+    lock_release(&registry->lock);
+    if (r < 0)
+        return r;
+    r = door->mapper->unmap(door->arg, slot);
+    if (r == 0) {
+        mapping_end(registry, mapping, gone, arg);
+        return 0;
+    }
+    mapping_stay(registry, mapping, r == -ETIMEDOUT ? MAPPING_STUCK : MAPPING_LIVE);
+    return r == -ETIMEDOUT ? -EIO : r;
+}
+
+/* ---- questions ---------------------------------------------------------------------------------- */
+
+static bool is_which(const struct mapping *mapping, enum dax_which which)
+{
+    switch (which) {
+    case DAX_PIECES:
+        return mapping->offset != 0;
+    case DAX_ZEROS:
+        return mapping->offset == 0;
+    case DAX_WRITERS:
+        return mapping->write;
+    case DAX_ANY:
+        break;
+    }
+    return true;
+}
+
+static uint32_t count_of(struct dax_file *file, enum dax_which which)
+{
+    const _Atomic uint32_t *count = which == DAX_ZEROS     ? &file->zeros
+                                    : which == DAX_WRITERS ? &file->writers
+                                                           : &file->count;
+
+    return atomic_load_explicit(count, memory_order_relaxed);
+}
+
+uint64_t dax_next(struct dax_registry *registry, struct dax_file *file, uint64_t first,
+                  uint64_t end, enum dax_which which, uint64_t *ret_offset)
+{
+    enum interval_which marked = which == DAX_PIECES ? INTERVAL_MARKED : INTERVAL_ALL;
+    struct interval_node *node;
+    uint64_t chunk = UINT64_MAX;
+
+    if (first >= end || count_of(file, which) == 0)
+        return UINT64_MAX;
+    lock_acquire(&registry->lock);
+    node = interval_tree_first(&file->mappings, first, end, marked);
+    while (node && !is_which(mapping_of(node), which))
+        node = interval_tree_next(node, first, end, marked);
+    if (node) {
+        chunk = node->start;
+        if (ret_offset)
+            *ret_offset = mapping_of(node)->offset;
+    }
+    lock_release(&registry->lock);
+    return chunk;
+}
+
+uint64_t dax_last_piece(struct dax_registry *registry, struct dax_file *file, uint64_t first,
+                        uint64_t end)
+{
+    struct interval_node *node;
+    uint64_t chunk = UINT64_MAX;
+
+    if (first >= end || count_of(file, DAX_PIECES) == 0)
+        return UINT64_MAX;
+    lock_acquire(&registry->lock);
+    for (node = interval_tree_first(&file->mappings, first, end, INTERVAL_MARKED); node;
+         node = interval_tree_next(node, first, end, INTERVAL_MARKED))
+        chunk = node->start;
+    lock_release(&registry->lock);
+    return chunk;
+}
+
+bool dax_written_by_others(struct dax_registry *registry, struct dax_file *file,
+                           const struct dax_door *door)
+{
+    struct interval_node *node;
+    bool found = false;
+
+    if (count_of(file, DAX_WRITERS) == 0)
+        return false;
+    lock_acquire(&registry->lock);
+    for (node = interval_tree_first(&file->mappings, 0, UINT64_MAX, INTERVAL_ALL); node && !found;
+         node = interval_tree_next(node, 0, UINT64_MAX, INTERVAL_ALL))
+        found = mapping_of(node)->write && mapping_of(node)->door != door;
+    lock_release(&registry->lock);
+    return found;
+}
+
+void dax_unsettle(struct dax_registry *registry, struct dax_file *file, uint64_t first,
+                  uint64_t end)
+{
+    struct interval_node *node;
+
+    if (first >= end || count_of(file, DAX_ANY) == 0)
+        return;
+    lock_acquire(&registry->lock);
+    for (node = interval_tree_first(&file->mappings, first, end, INTERVAL_ALL); node;
+         node = interval_tree_next(node, first, end, INTERVAL_ALL))
+        mapping_of(node)->unsettled = true;
+    lock_release(&registry->lock);
+}
+
+int dax_walk(struct dax_registry *registry, int (*fn)(void *arg, const struct mapping *mapping),
+             void *arg)
+{
+    int r = 0;
+
+    lock_acquire(&registry->lock);
+    for (struct dax_door *door = registry->doors; door && r == 0; door = door->next)
+        for (uint64_t slot = 0; slot < door->slots && r == 0; slot++)
+            if (door->by_slot[slot])
+                r = fn(arg, door->by_slot[slot]);
+    lock_release(&registry->lock);
+    return r;
+}

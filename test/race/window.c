@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "window.h"
+
+#include <err.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define NOTHING UINT64_MAX
+
+/* What the registry must never ask for. */
+#define REQUIRE(what)                                                                        \
+ do {                                                                                        \
+  if (!(what))                                                                               \
+   errx(3, "%s: slot %llu: not so: %s", window->door.name, (unsigned long long)slot, #what); \
+ } while (0)
+
+static int call(struct window *window, enum window_call what, uint64_t slot, uint64_t offset)
+{
+    REQUIRE(slot < WINDOW_SLOTS);
+    if (window->on_call)
+        window->on_call(window, what, slot, offset);
+    atomic_fetch_add(&window->calls[what], 1);
+    return atomic_load(&window->fails[what]);
+}
+
+/* The slot comes to show OFFSET, if RESULT is not a failure; one without an answer may do it or not, and
+ * here does. */
+static int show(struct window *window, uint64_t slot, uint64_t offset, bool writable, int result)
+{
+    pthread_rwlock_wrlock(&window->slot[slot].lock);
+    REQUIRE(window->slot[slot].offset == NOTHING);
+    if (result == 0 || result == -ETIMEDOUT) {
+        window->slot[slot].writable = writable;
+        window->slot[slot].offset = offset;
+    }
+    pthread_rwlock_unlock(&window->slot[slot].lock);
+    return result;
+}
+
+static int hide(struct window *window, uint64_t slot, int result)
+{
+    pthread_rwlock_wrlock(&window->slot[slot].lock);
+    REQUIRE(window->slot[slot].offset != NOTHING);
+    if (result == 0)
+        window->slot[slot].offset = NOTHING;
+    pthread_rwlock_unlock(&window->slot[slot].lock);
+    return result;
+}
+
+static int window_map(void *arg, uint64_t slot, uint64_t offset, bool writable)
+{
+    struct window *window = arg;
+    int r = call(window, WINDOW_MAP, slot, offset);
+
+    REQUIRE(offset != 0 && offset % DAX_CHUNK_SIZE == 0);
+    REQUIRE(offset + DAX_CHUNK_SIZE <= window->pool->size);
+    return show(window, slot, offset, writable, r);
+}
+
+static int window_map_zeros(void *arg, uint64_t slot)
+{
+    struct window *window = arg;
+    int r = call(window, WINDOW_MAP_ZEROS, slot, 0);
+
+    return show(window, slot, 0, false, r);
+}
+
+static int window_unmap(void *arg, uint64_t slot)
+{
+    struct window *window = arg;
+
+    return hide(window, slot, call(window, WINDOW_UNMAP, slot, 0));
+}
+
+static int window_revoke(void *arg, uint64_t slot)
+{
+    struct window *window = arg;
+
+    return hide(window, slot, call(window, WINDOW_REVOKE, slot, 0));
+}
+
+static const struct dax_mapper fixed = {
+    .map = window_map,
+    .map_zeros = window_map_zeros,
+    .unmap = window_unmap,
+};
+static const struct dax_mapper revocable_mapper = {
+    .map = window_map,
+    .map_zeros = window_map_zeros,
+    .unmap = window_unmap,
+    .revoke = window_revoke,
+};
+
+void window_init(struct window *window, struct pool *pool, const char *name, bool revocable)
+{
+    *window = (struct window){
+        .door = { .mapper = revocable ? &revocable_mapper : &fixed,
+                  .arg = window,
+                  .name = name,
+                  .slots = WINDOW_SLOTS,
+                  .limit = WINDOW_SLOTS },
+        .pool = pool,
+    };
+    for (unsigned i = 0; i < WINDOW_SLOTS; i++) {
+        pthread_rwlock_init(&window->slot[i].lock, NULL);
+        window->slot[i].offset = NOTHING;
+    }
+    window->zeros = mmap(NULL, DAX_CHUNK_SIZE, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (window->zeros == MAP_FAILED)
+        err(2, "a zero file");
+}
+
+void window_destroy(struct window *window)
+{
+    for (unsigned i = 0; i < WINDOW_SLOTS; i++)
+        pthread_rwlock_destroy(&window->slot[i].lock);
+    munmap(window->zeros, DAX_CHUNK_SIZE);
+}
+
+uint8_t *window_at(struct window *window, uint64_t slot, uint64_t offset)
+{
+    uint64_t shown = window->slot[slot].offset;
+
+    if (shown == NOTHING)
+        return NULL;
+    return shown ? (uint8_t *)pool_at(window->pool, shown + offset) : window->zeros + offset;
+}
+
+bool window_load(struct window *window, uint64_t slot, uint64_t offset, void *to, size_t length)
+{
+    const uint8_t *at;
+
+    pthread_rwlock_rdlock(&window->slot[slot].lock);
+    at = window_at(window, slot, offset);
+    if (at)
+        memcpy(to, at, length);
+    pthread_rwlock_unlock(&window->slot[slot].lock);
+    return at;
+}
+
+bool window_store(struct window *window, uint64_t slot, uint64_t offset, const void *from,
+                  size_t length)
+{
+    uint8_t *at;
+
+    pthread_rwlock_rdlock(&window->slot[slot].lock);
+    at = window_at(window, slot, offset);
+    if (at)
+        memcpy(at, from, length);
+    pthread_rwlock_unlock(&window->slot[slot].lock);
+    return at;
+}
+
+bool window_shows_zeros(struct window *window, uint64_t slot)
+{
+    return window->slot[slot].offset == 0;
+}

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Files mapped through doors: faults, and what take-aways and writes do to what is mapped.
+ */
+#include "test_fs.h"
+#include "window.h"
+
+#include <linux/falloc.h>
+
+#define MIB (1u << 20)
+#define CHUNK (2u * MIB)
+
+static struct window a, b; /* cannot revoke; can */
+
+static void open_doors(void)
+{
+    window_init(&a, fx.below.pool, "a", false);
+    window_init(&b, fx.below.pool, "b", true);
+    ck_assert_int_eq(fs_door_add(fx.fs, &a.door), 0);
+    ck_assert_int_eq(fs_door_add(fx.fs, &b.door), 0);
+}
+
+static void setup(void)
+{
+    fx_setup();
+    open_doors();
+}
+
+static void close_doors(void)
+{
+    for (struct window *window = &a; window; window = window == &a ? &b : NULL) {
+        fs_door_stop(fx.fs, &window->door);
+        fs_door_over(fx.fs, &window->door);
+        fs_door_remove(fx.fs, &window->door);
+        window_destroy(window);
+    }
+}
+
+static void teardown(void)
+{
+    close_doors();
+    fx_teardown();
+}
+
+static int fault(struct window *window, struct fs_handle *handle, uint64_t offset, uint64_t slot,
+                 bool write)
+{
+    return fs_fault(fx.fs, &fx.rq, &window->door, fs_handle_ino(handle), offset, slot, write);
+}
+
+static int unmap(struct window *window, uint64_t slot)
+{
+    int r = fs_unmap(fx.fs, &fx.rq, &window->door, slot);
+
+    fs_settle(fx.fs);
+    return r;
+}
+
+static int truncate_to(struct fs_handle *handle, uint64_t size)
+{
+    struct fs_attr attr = { .size = size }, after;
+
+    return fs_setattr(fx.fs, &fx.rq, fs_handle_ino(handle), &attr, FS_SET_SIZE, &after);
+}
+
+static void expect_shown(struct window *window, uint64_t slot, uint64_t from, uint64_t to,
+                         uint8_t byte)
+{
+    const uint8_t *at = window_at(window, slot, 0);
+
+    ck_assert_ptr_nonnull(at);
+    while (from < to && at[from] == byte)
+        from++;
+    ck_assert_uint_eq(from, to);
+}
+
+/* Every second block, so that nothing of it lies together. */
+static struct fs_handle *scattered(const char *name, uint64_t bytes)
+{
+    struct fs_handle *handle = fx_create(name), *other = fx_create("other");
+
+    for (uint64_t at = 0; at < bytes; at += 8192) {
+        fx_fill(handle, at, 4096, 'a');
+        fx_fill(other, at, 4096, 'o');
+    }
+    ck_assert_int_eq(truncate_to(handle, bytes), 0);
+    fs_release(fx.fs, other);
+    return handle;
+}
+
+static int one_piece(void *arg, const struct fs_extent *extent)
+{
+    unsigned *count = arg;
+
+    ck_assert(!extent->unwritten);
+    ck_assert_uint_eq(extent->pool_offset % CHUNK, extent->offset % CHUNK);
+    ++*count;
+    return 0;
+}
+
+START_TEST(test_fragments_are_gathered)
+{
+    struct fs_handle *handle = scattered("f", CHUNK);
+    uint64_t ino = fs_handle_ino(handle), before = fx_attr(ino).blocks;
+    unsigned extents = 0;
+
+    ck_assert_int_eq(fault(&a, handle, 0, 3, false), 0);
+    for (unsigned at = 0; at < CHUNK; at += 4096)
+        expect_shown(&a, 3, at, at + 4096, at % 8192 ? 0 : 'a');
+    ck_assert_int_eq(fs_extents(fx.fs, &fx.rq, ino, one_piece, &extents), 0);
+    ck_assert_uint_eq(extents, 1);
+    ck_assert_uint_ge(fx_attr(ino).blocks, 512);
+    memset(window_at(&a, 3, 5000), 's', 100);
+    fx_expect(handle, 5000, 100, 's');
+    fx_fill(handle, 9000, 100, 'w');
+    expect_shown(&a, 3, 9000, 9100, 'w');
+    /* What stayed zero is a hole again. */
+    ck_assert_int_eq(unmap(&a, 3), 0);
+    ck_assert_uint_eq(fx_attr(ino).blocks, before + 1);
+    fx_expect(handle, 5000, 100, 's');
+    fx_expect(handle, 0, 4096, 'a');
+    fx_expect(handle, 4096, 900, 0);
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
+START_TEST(test_a_hole_is_shown_as_zeros_until_somebody_writes)
+{
+    struct fs_handle *handle = fx_create("f");
+    uint64_t ino = fs_handle_ino(handle);
+
+    ck_assert_int_eq(truncate_to(handle, 3 * CHUNK), 0);
+    ck_assert_int_eq(fault(&a, handle, 0, 0, false), 0);
+    ck_assert_int_eq(fault(&a, handle, CHUNK, 1, false), 0);
+    ck_assert_int_eq(fault(&b, handle, CHUNK, 1, false), 0);
+    ck_assert(window_shows_zeros(&a, 0) && window_shows_zeros(&a, 1) && window_shows_zeros(&b, 1));
+    ck_assert_uint_eq(fx_attr(ino).blocks, 0);
+    /* Another door's write: who cannot be revoked is shown the piece, who can be faults again. */
+    fx_fill(handle, CHUNK + 10, 10, 'w');
+    ck_assert(!window_shows_zeros(&a, 1));
+    expect_shown(&a, 1, 10, 20, 'w');
+    expect_shown(&a, 1, 20, CHUNK, 0);
+    ck_assert_ptr_null(window_at(&b, 1, 0));
+    ck_assert_int_eq(fault(&b, handle, CHUNK, 1, false), 0);
+    ck_assert_ptr_eq(window_at(&b, 1, 0), window_at(&a, 1, 0));
+    ck_assert(window_shows_zeros(&a, 0));
+    /* The same slot, now with WRITE. */
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), 0);
+    ck_assert(!window_shows_zeros(&a, 0));
+    memset(window_at(&a, 0, 0), 's', 4096);
+    fx_expect(handle, 0, 4096, 's');
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
+START_TEST(test_an_appended_chunk_is_filled)
+{
+    struct fs_handle *handle = fx_create("f");
+    char end[] = "end";
+    struct iovec vector = { .iov_base = end, .iov_len = 3 };
+
+    ck_assert_int_eq(truncate_to(handle, 100), 0);
+    ck_assert_int_eq(fault(&a, handle, 0, 0, false), 0);
+    ck_assert(window_shows_zeros(&a, 0));
+    ck_assert_int_eq(fs_write(fx.fs, &fx.rq, handle, &vector, 1, 0, FS_WRITE_APPEND, NULL), 3);
+    ck_assert_mem_eq(window_at(&a, 0, 100), "end", 4);
+    ck_assert_uint_eq(fx_attr(fs_handle_ino(handle)).size, 103);
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
+START_TEST(test_truncate_leaves_what_is_pinned)
+{
+    struct fs_handle *handle = fx_create("f");
+    uint64_t ino = fs_handle_ino(handle), before = fx_blocks_free();
+
+    fx_fill(handle, 0, 3 * CHUNK, 'x');
+    ck_assert_int_eq(fault(&a, handle, CHUNK, 1, true), 0);
+    ck_assert_int_eq(truncate_to(handle, 1000), 0);
+    ck_assert_uint_eq(fx_attr(ino).blocks, 512 + 1);
+    ck_assert_ptr_nonnull(window_at(&a, 1, 0));
+    /* Stores past EOF reach the file's own blocks, and never show. */
+    memset(window_at(&a, 1, 0), 's', CHUNK);
+    ck_assert_int_eq(truncate_to(handle, 2 * CHUNK), 0);
+    expect_shown(&a, 1, 0, CHUNK, 0);
+    fx_expect(handle, 1000, 2 * CHUNK - 1000, 0);
+    memset(window_at(&a, 1, 7), 't', 1);
+    fx_expect(handle, CHUNK + 7, 1, 't');
+    ck_assert_int_eq(truncate_to(handle, 1000), 0);
+    ck_assert_int_eq(unmap(&a, 1), 0);
+    ck_assert_uint_eq(fx_attr(ino).blocks, 1);
+    ck_assert_int_eq(truncate_to(handle, 0), 0);
+    ck_assert_uint_eq(fx_blocks_free(), before);
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
+START_TEST(test_a_chunk_is_there_past_eof)
+{
+    struct fs_handle *handle = fx_create("f");
+    uint64_t ino = fs_handle_ino(handle);
+
+    fx_fill(handle, 0, 3 * 4096, 'x');
+    ck_assert_int_eq(truncate_to(handle, 5000), 0);
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), 0);
+    expect_shown(&a, 0, 0, 5000, 'x');
+    expect_shown(&a, 0, 5000, CHUNK, 0);
+    /* The file grows inside what is mapped: nobody asks again. */
+    ck_assert_int_eq(truncate_to(handle, 100000), 0);
+    memset(window_at(&a, 0, 99999), 'z', 1);
+    fx_expect(handle, 99999, 1, 'z');
+    ck_assert_uint_eq(fx_attr(ino).blocks, 512);
+    ck_assert_int_eq(fault(&a, handle, CHUNK, 1, true), -ENXIO);
+    ck_assert_int_eq(unmap(&a, 0), 0);
+    ck_assert_uint_eq(fx_attr(ino).blocks, 3);
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
+START_TEST(test_who_can_be_revoked_is)
+{
+    struct fs_handle *handle = fx_create("f");
+    uint64_t ino = fs_handle_ino(handle);
+
+    fx_fill(handle, 0, 2 * CHUNK, 'x');
+    ck_assert_int_eq(fs_populate(fx.fs, &fx.rq, &b.door, ino, 0, 2 * CHUNK, 4, true), 0);
+    ck_assert_int_eq(truncate_to(handle, CHUNK + 1), 0);
+    ck_assert_ptr_nonnull(window_at(&b, 4, 0));
+    ck_assert_ptr_null(window_at(&b, 5, 0));
+    ck_assert_uint_eq(fx_attr(ino).blocks, 513);
+    /* A revocation that fails makes it one that cannot, until the door is over. */
+    ck_assert_int_eq(fault(&b, handle, CHUNK, 5, true), 0);
+    b.fails[WINDOW_REVOKE] = -ETIMEDOUT;
+    ck_assert_int_eq(truncate_to(handle, 1), 0);
+    ck_assert_uint_eq(fx_attr(ino).blocks, 1024);
+    ck_assert_int_eq(unmap(&b, 5), -EIO);
+    fs_door_stop(fx.fs, &b.door);
+    fs_door_over(fx.fs, &b.door);
+    fs_settle(fx.fs);
+    ck_assert_uint_eq(fx_attr(ino).blocks, 1);
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
+START_TEST(test_a_crash_frees_what_pins_kept)
+{
+    struct fs_handle *handle = fx_create("f");
+    uint64_t ino = fs_handle_ino(handle);
+
+    fx_fill(handle, 0, 2 * CHUNK, 'x');
+    ck_assert_int_eq(fault(&a, handle, CHUNK, 1, true), 0);
+    ck_assert_int_eq(truncate_to(handle, 10), 0);
+    ck_assert_uint_eq(fx_attr(ino).blocks, 513);
+    fs_release(fx.fs, handle);
+    atomic_store(&fx.below.pool->failed, true);
+    close_doors();
+    fx_remount(true);
+    ck_assert_uint_eq(fx.recovered.orphans, 1);
+    handle = fx_open(ino, O_RDWR);
+    ck_assert_uint_eq(fx_attr(ino).blocks, 1);
+    fs_release(fx.fs, handle);
+    open_doors();
+}
+END_TEST
+
+START_TEST(test_an_unlinked_file_stays_while_mapped)
+{
+    uint64_t before = fx_blocks_free();
+    struct fs_handle *handle = fx_create("f");
+    uint64_t ino = fs_handle_ino(handle);
+
+    fx_fill(handle, 0, CHUNK, 'x');
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), 0);
+    ck_assert_int_eq(fs_unlink(fx.fs, &fx.rq, 1, fs_name("f")), 0);
+    fs_release(fx.fs, handle);
+    fs_forget(fx.fs, ino, 1);
+    ck_assert_uint_lt(fx_blocks_free(), before - 511);
+    expect_shown(&a, 0, 0, CHUNK, 'x');
+    ck_assert_int_eq(unmap(&a, 0), 0);
+    ck_assert_uint_eq(fx_blocks_free(), before);
+}
+END_TEST
+
+START_TEST(test_quarantine)
+{
+    struct fs_handle *handle = fx_create("f");
+    uint64_t ino = fs_handle_ino(handle);
+
+    fx_fill(handle, 0, CHUNK, 'x');
+    ck_assert_int_eq(fault(&b, handle, 0, 0, true), 0);
+    fs_door_stop(fx.fs, &b.door);
+    ck_assert_int_eq(fault(&b, handle, 0, 1, true), -ENODEV);
+    ck_assert_int_eq(unmap(&b, 0), -ENODEV);
+    /* Not even who can be revoked is asked any more, so it is a pin. */
+    ck_assert_int_eq(truncate_to(handle, 0), 0);
+    ck_assert_uint_eq(b.calls[WINDOW_REVOKE], 0);
+    ck_assert_uint_eq(fx_attr(ino).blocks, 512);
+    fs_door_resume(fx.fs, &b.door);
+    ck_assert_int_eq(unmap(&b, 0), 0);
+    ck_assert_uint_eq(fx_attr(ino).blocks, 0);
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
+START_TEST(test_bad_requests)
+{
+    struct fs_handle *handle = fx_create("f");
+    uint64_t dir = fx_mkdir(1, "d"), ino = fs_handle_ino(handle);
+    struct fs_attr attr = { 0 };
+
+    fx_fill(handle, 0, CHUNK + 1, 'x');
+    ck_assert_int_eq(fault(&a, handle, 4096, 0, false), -EINVAL);
+    ck_assert_int_eq(fault(&a, handle, UINT64_MAX - CHUNK + 1, 0, false), -EINVAL);
+    ck_assert_int_eq(fault(&a, handle, 0, WINDOW_SLOTS, false), -EINVAL);
+    ck_assert_int_eq(fault(&a, handle, 0, UINT64_MAX, false), -EINVAL);
+    ck_assert_int_eq(fault(&a, handle, 2 * CHUNK, 0, true), -ENXIO);
+    ck_assert_int_eq(fs_fault(fx.fs, &fx.rq, &a.door, dir, 0, 0, false), -EISDIR);
+    ck_assert_int_eq(fs_fault(fx.fs, &fx.rq, &a.door, 12345, 0, 0, false), -ESTALE);
+    ck_assert_int_eq(fs_mknod(fx.fs, &fx.rq, 1, fs_name("p"), S_IFIFO | 0644, 0, 0, &attr), 0);
+    ck_assert_int_eq(fs_fault(fx.fs, &fx.rq, &a.door, attr.ino, 0, 0, false), -EINVAL);
+    ck_assert_int_eq(unmap(&a, 0), -ENOENT);
+    ck_assert_int_eq(unmap(&a, WINDOW_SLOTS), -EINVAL);
+    /* A slot twice. */
+    ck_assert_int_eq(fault(&a, handle, 0, 0, false), 0);
+    ck_assert_int_eq(fault(&a, handle, CHUNK, 0, false), -EBUSY);
+    ck_assert_int_eq(fault(&a, handle, 0, 0, false), 0);
+    ck_assert_uint_eq(a.calls[WINDOW_MAP], 1);
+    ck_assert_int_eq(fs_populate(fx.fs, &fx.rq, &a.door, ino, 0, 0, 1, false), -EINVAL);
+    ck_assert_int_eq(fs_populate(fx.fs, &fx.rq, &a.door, ino, CHUNK, UINT64_MAX, 1, false),
+                     -EINVAL);
+    /* Rights. */
+    a.door.read_only = true;
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), -EROFS);
+    ck_assert_int_eq(fault(&a, handle, 0, 1, false), 0);
+    a.door.read_only = false;
+    ck_assert_int_eq(fs_setflags(fx.fs, &fx.rq, ino, DXF_FLAG_IMMUTABLE), 0);
+    ck_assert_int_eq(fault(&a, handle, 0, 2, true), -EPERM);
+    ck_assert_int_eq(fault(&a, handle, 0, 2, false), 0);
+    ck_assert_int_eq(fs_setflags(fx.fs, &fx.rq, ino, 0), 0);
+    /* Too many. */
+    a.door.limit = 3;
+    ck_assert_int_eq(fault(&a, handle, 0, 3, false), -EMFILE);
+    ck_assert_int_eq(fs_unmap_all(fx.fs, &fx.rq, &a.door), 0);
+    ck_assert_uint_eq(a.door.count, 0);
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
+START_TEST(test_a_mapper_that_fails)
+{
+    struct fs_handle *handle = fx_create("f");
+    uint64_t ino = fs_handle_ino(handle), before;
+
+    ck_assert_int_eq(truncate_to(handle, CHUNK), 0);
+    before = fx_blocks_free();
+    a.fails[WINDOW_MAP] = -ENOMEM;
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), -ENOMEM);
+    fs_settle(fx.fs);
+    ck_assert_uint_eq(fx_blocks_free(), before);
+    ck_assert_int_eq(unmap(&a, 0), -ENOENT);
+    /* No answer: it counts as mapped. */
+    a.fails[WINDOW_MAP] = -ETIMEDOUT;
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), -EIO);
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), -EBUSY);
+    ck_assert_int_eq(truncate_to(handle, 0), 0);
+    ck_assert_uint_eq(fx_attr(ino).blocks, 512);
+    a.fails[WINDOW_MAP] = 0;
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
+START_TEST(test_times_and_fsync)
+{
+    struct fs_handle *handle = fx_create("f");
+    struct fs_request of_a = { .in_group = true, .door = &a.door };
+    uint64_t ino = fs_handle_ino(handle);
+    struct fs_attr attr = { .mtime = 1000 }, after;
+
+    fx_fill(handle, 0, CHUNK, 'x');
+    ck_assert_int_eq(fault(&a, handle, 0, 0, false), 0);
+    ck_assert_int_eq(fs_setattr(fx.fs, &fx.rq, ino, &attr, FS_SET_MTIME, &after), 0);
+    ck_assert_int_eq(fx_attr(ino).mtime, 1000);
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), 0);
+    ck_assert_int_gt(fx_attr(ino).mtime, 1000);
+    /* Its own door knows best; others see the times move. */
+    ck_assert_int_eq(fs_setattr(fx.fs, &of_a, ino, &attr, FS_SET_MTIME, &after), 0);
+    ck_assert_int_eq(fs_getattr(fx.fs, &of_a, ino, &after), 0);
+    ck_assert_int_eq(after.mtime, 1000);
+    ck_assert_int_gt(fx_attr(ino).mtime, 1000);
+    ck_assert_int_eq(fs_setattr(fx.fs, &of_a, ino, &attr, FS_SET_MTIME, &after), 0);
+    ck_assert_int_eq(fs_fsync(fx.fs, &fx.rq, ino, false), 0);
+    ck_assert_int_eq(fs_getattr(fx.fs, &of_a, ino, &after), 0);
+    ck_assert_int_gt(after.mtime, 1000);
+    ck_assert_int_eq(fs_setattr(fx.fs, &of_a, ino, &attr, FS_SET_MTIME, &after), 0);
+    ck_assert_int_eq(unmap(&a, 0), 0);
+    ck_assert_int_gt(fx_attr(ino).mtime, 1000);
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
+START_TEST(test_no_piece_is_left)
+{
+    struct fs_handle *handle = fx_create("f"), *full = fx_create("full");
+    uint64_t length = 60 * MIB, before;
+
+    ck_assert_int_eq(truncate_to(handle, CHUNK), 0);
+    fx_fill(handle, 8192, 1, 'x');
+    while (length >= 4096)
+        if (fs_fallocate(fx.fs, &fx.rq, full, 0, fx_attr(fs_handle_ino(full)).size, length) != 0)
+            length /= 2;
+    before = fx_blocks_free();
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), -ENOSPC);
+    ck_assert_uint_eq(fx_blocks_free(), before);
+    ck_assert_int_eq(unmap(&a, 0), -ENOENT);
+    fx_expect(handle, 8192, 1, 'x');
+    ck_assert_int_eq(truncate_to(full, 0), 0);
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), 0);
+    fs_release(fx.fs, handle);
+    fs_release(fx.fs, full);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("fs_mapping");
+    TCase *tcase = tcase_create("mapping");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, test_fragments_are_gathered);
+    tcase_add_test(tcase, test_a_hole_is_shown_as_zeros_until_somebody_writes);
+    tcase_add_test(tcase, test_an_appended_chunk_is_filled);
+    tcase_add_test(tcase, test_truncate_leaves_what_is_pinned);
+    tcase_add_test(tcase, test_a_chunk_is_there_past_eof);
+    tcase_add_test(tcase, test_who_can_be_revoked_is);
+    tcase_add_test(tcase, test_a_crash_frees_what_pins_kept);
+    tcase_add_test(tcase, test_an_unlinked_file_stays_while_mapped);
+    tcase_add_test(tcase, test_quarantine);
+    tcase_add_test(tcase, test_bad_requests);
+    tcase_add_test(tcase, test_a_mapper_that_fails);
+    tcase_add_test(tcase, test_times_and_fsync);
+    tcase_add_test(tcase, test_no_piece_is_left);
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}
