@@ -383,14 +383,27 @@ struct dxf_orphan_line {
 };
 static_assert(sizeof(struct dxf_orphan_line) == DXF_LINE_SIZE, "orphan line");
 
+/*
+ * An operation that takes more than one transaction and is not over. What remains of it, by kind, with
+ * `end` for offset + length; offsets of collapse and insert, and their cursors, are those of blocks:
+ *   punch      the blocks of [offset, cursor) are to be given back
+ *   zero       the blocks of [cursor, end) are to be marked as unwritten
+ *   collapse   cursor == end: the blocks of the range are to be given back; then, and from any other
+ *              cursor, what begins at or after it is to move down by length: [cursor - length, cursor)
+ *              is a hole
+ *   insert     what begins in [offset, cursor) is to move up by length: [cursor, cursor + length) is a
+ *              hole, and no extent reaches over offset
+ * The size was changed when it began. Until a collapse or an insert has ended, the file from offset on
+ * is nobody's to read.
+ */
 #define DXF_INTENTS 64u
 enum dxf_intent_kind {
     DXF_INTENT_NONE = 0,
-    DXF_INTENT_COLLAPSE = 1, /* reserved */
-    DXF_INTENT_INSERT = 2,   /* reserved */
-    DXF_INTENT_PUNCH = 3,    /* the range becomes a hole; whole blocks */
-    DXF_INTENT_GROW = 4,     /* reserved: the pool grows to length blocks */
-    DXF_INTENT_ZERO = 5,     /* the allocated blocks of the range become unwritten */
+    DXF_INTENT_COLLAPSE = 1, /* the range goes, what is behind it moves down */
+    DXF_INTENT_INSERT = 2, /* a hole of the range's length comes, what is behind offset moves up */
+    DXF_INTENT_PUNCH = 3,  /* the range becomes a hole; whole blocks */
+    DXF_INTENT_GROW = 4,   /* reserved: the pool grows to length blocks */
+    DXF_INTENT_ZERO = 5,   /* the allocated blocks of the range become unwritten */
 };
 struct dxf_intent {
     le32 csum;
@@ -399,7 +412,7 @@ struct dxf_intent {
     le64 inode;
     le64 offset; /* bytes */
     le64 length; /* bytes */
-    le64 cursor; /* how far it has come; meaning by kind */
+    le64 cursor; /* bytes; how far it has come */
     le32 generation;
     le32 reserved2;
     le64 reserved3[2];

@@ -7,6 +7,7 @@
  * extents and holes of the source are copied as zeros, or skipped where the target is a hole too.
  */
 #include "fs/resize.h"
+#include "fs/shift_op.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,10 +53,11 @@ int fs_lseek(struct fs *fs, const struct fs_request *rq, struct fs_handle *handl
     const struct dxf_inode *record;
     int r;
 
-    (void)rq;
     if (whence != SEEK_DATA && whence != SEEK_HOLE)
         return -EINVAL;
-    rwlock_read(&inode->map_lock);
+    r = shift_look(fs, rq, inode);
+    if (r < 0)
+        return r;
     r = inode_view(fs->meta, NULL, inode->ino, &record);
     if (r == 0 && !record_is_regular(record))
         r = -EINVAL;

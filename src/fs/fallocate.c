@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * fallocate(2): allocate, punch, zero.
+ * fallocate(2): allocate, punch, zero, collapse, insert.
  *
  *   0, KEEP_SIZE    holes of the range become unwritten extents, in parts; then the size moves
  *   PUNCH_HOLE      whole blocks leave the map (range_op.c); what is left of the range at its two
  *                   ends is zeroed in place
  *   ZERO_RANGE      holes are allocated; then whole blocks become unwritten and the size moves; ends
  *                   as above
+ *   COLLAPSE_RANGE  the range's blocks leave the map, and what is behind moves down (shift_op.c)
+ *   INSERT_RANGE    what is behind the offset moves up; the range is a hole
  *
  * The range is held exclusively throughout, up to the end of everything where the size may move.
  */
+#include "fs/mapped.h"
 #include "fs/range_op.h"
 #include "fs/resize.h"
 
@@ -26,6 +29,7 @@ struct allocation {
     uint64_t size;        /* before the call */
     bool kill_suidgid;
     bool for_zero; /* nothing of it shows yet but blocks */
+    bool pinned;   /* some of the range is mapped and stays so */
 };
 
 static uint64_t block_down(uint64_t offset)
@@ -168,6 +172,8 @@ static int zero_ends(struct allocation *all, bool keep_size)
     if (r == 0 && !keep_size && all->offset > all->size)
         r = resize_zero_bytes(all->fs, all->inode, record, all->size, all->offset, &stored);
     rwlock_read_release(&all->inode->map_lock);
+    if (r == 0 && all->pinned)
+        r = take_zero_pinned(all->fs, all->inode, all->offset, all->end, &stored);
     if (r == 0 && stored)
         r = pool_drain(all->fs->pool);
     return r;
@@ -181,6 +187,7 @@ static int take_blocks(struct allocation *all, enum dxf_intent_kind kind, bool k
 
     if (!keep_size && all->end > all->size)
         entry.size = all->end;
+    all->pinned = take_pinned(all->fs, all->inode, block_down(all->offset), block_up(all->end));
     r = zero_ends(all, keep_size);
     if (r == 0)
         r = range_op_run(all->fs, all->inode, kind, first, end > first ? end - first : 0, &entry);
@@ -195,6 +202,43 @@ static int zero_range(struct allocation *all, bool keep_size)
     all->for_zero = true;
     r = allocate(all, true);
     return r < 0 ? r : take_blocks(all, DXF_INTENT_ZERO, keep_size);
+}
+
+/* ---- collapse and insert --------------------------------------------------------------------------- */
+
+#define SHIFTS (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)
+
+/* What is past EOF moves along. An extent there that has no room left to move, -EFBIG, is -EINVAL for
+ * the caller, whose file need not be large. */
+static int shift(struct allocation *all, int mode)
+{
+    bool collapse = mode & FALLOC_FL_COLLAPSE_RANGE;
+    uint64_t length = all->end - all->offset, reaped = atomic_load(&all->fs->reaped);
+    struct range_op_entry entry = { .kill_suidgid = all->kill_suidgid };
+    int r;
+
+    if (!collapse && length > DXF_FILE_SIZE_MAX - all->size)
+        return -EFBIG;
+    if (collapse ? all->end >= all->size : all->offset >= all->size)
+        return -EINVAL;
+    entry.size = collapse ? all->size - length : all->size + length;
+    r = take_whole(all->fs, all->inode, block_down(all->offset), EXTENT_LOGICAL_END);
+    if (r < 0)
+        return r;
+    do {
+        r = range_op_run(all->fs, all->inode, collapse ? DXF_INTENT_COLLAPSE : DXF_INTENT_INSERT,
+                         block_down(all->offset), block_down(length), &entry);
+        if (r != -ENOSPC)
+            return r == -EFBIG ? -EINVAL : r;
+        r = reaper_relieve(all->fs, all->rq, &reaped);
+    } while (r == 0);
+    return r;
+}
+
+/* From where on it holds the file: see shift_op.c, S1. */
+static uint64_t lock_from(uint64_t offset, int mode)
+{
+    return (mode & FALLOC_FL_INSERT_RANGE) && offset > 0 ? offset - 1 : offset;
 }
 
 /* ---- the call ------------------------------------------------------------------------------------- */
@@ -223,6 +267,8 @@ static int run_ranged(struct allocation *all, int mode)
         r = take_blocks(all, DXF_INTENT_PUNCH, true);
     else if (mode & FALLOC_FL_ZERO_RANGE)
         r = zero_range(all, keep_size);
+    else if (mode & SHIFTS)
+        r = shift(all, mode);
     else
         r = allocate(all, keep_size);
     return r;
@@ -248,6 +294,8 @@ int fs_fallocate(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
     case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
     case FALLOC_FL_ZERO_RANGE:
     case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
+    case FALLOC_FL_COLLAPSE_RANGE:
+    case FALLOC_FL_INSERT_RANGE:
         break;
     default:
         return -EOPNOTSUPP;
@@ -260,8 +308,10 @@ int fs_fallocate(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
     r = fs_may_change(fs);
     if (r == 0)
         r = check_file(fs, all.inode, mode);
+    if (r == 0 && (mode & SHIFTS) && (offset | length) % DXF_BLOCK_SIZE != 0)
+        r = -EINVAL;
     if (r == 0)
-        r = resize_lock_to_end(fs, rq, all.inode, offset, &node, &all.size);
+        r = resize_lock_to_end(fs, rq, all.inode, lock_from(offset, mode), &node, &all.size);
     if (r < 0)
         return r;
     r = run_ranged(&all, mode);

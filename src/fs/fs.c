@@ -8,6 +8,7 @@
 #include "fs/internal.h"
 
 #include "fs/mapped.h"
+#include "fs/shift_op.h"
 
 #include "base/log.h"
 
@@ -227,17 +228,19 @@ int fs_extents(struct fs *fs, const struct fs_request *rq, uint64_t ino,
     struct inode *inode;
     int r;
 
-    (void)rq;
     r = inode_get(fs, ino, &inode);
     if (r < 0)
         return r;
-    rwlock_read(&inode->map_lock);
-    r = inode_view(fs->meta, NULL, ino, &record);
-    if (r == 0 && !record_is_regular(record))
-        r = -EINVAL;
-    if (r == 0)
-        r = extent_walk(fs->meta, NULL, ino, record, 0, EXTENT_LOGICAL_END, give_extent, &reader);
-    rwlock_read_release(&inode->map_lock);
+    r = shift_look(fs, rq, inode);
+    if (r == 0) {
+        r = inode_view(fs->meta, NULL, ino, &record);
+        if (r == 0 && !record_is_regular(record))
+            r = -EINVAL;
+        if (r == 0)
+            r = extent_walk(fs->meta, NULL, ino, record, 0, EXTENT_LOGICAL_END, give_extent,
+                            &reader);
+        rwlock_read_release(&inode->map_lock);
+    }
     inode_put(fs, inode);
     return r;
 }

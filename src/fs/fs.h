@@ -203,7 +203,13 @@ ssize_t fs_write(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
 ssize_t fs_pwrite(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle,
                   const void *buffer, size_t length, uint64_t offset);
 
-/* mode: of fallocate(2): 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE(|KEEP_SIZE). */
+/*
+ * mode: of fallocate(2): 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE(|KEEP_SIZE), COLLAPSE_RANGE,
+ * INSERT_RANGE; the last two in whole blocks, what is allocated past EOF moving along. -EINVAL also: no
+ * whole blocks; a collapse that reaches EOF; an insert at or past EOF, or one by which a block past EOF
+ * would pass the end of the largest file. -EFBIG, -ENOSPC; -EPERM immutable, append-only. A collapse or
+ * insert that fails half way is finished by a later mount; until then the pool has failed.
+ */
 int fs_fallocate(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle, int mode,
                  uint64_t offset, uint64_t length);
 /* whence: SEEK_DATA or SEEK_HOLE. -ENXIO. */

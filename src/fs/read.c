@@ -6,7 +6,7 @@
  * (L2) and no block is given to somebody else under the reader (L1). Holes, unwritten extents and
  * what the medium lost come from one buffer of zeros.
  */
-#include "fs/internal.h"
+#include "fs/shift_op.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -105,8 +105,10 @@ static int read_map(struct fs *fs, struct fs_read *read, size_t length, bool *re
         if (read->length > size - read->offset && read->length > 0)
             read->length = size - read->offset;
         *ret_touch = atime_is_due(fs, record, meta_now());
-        r = map_bytes(fs, read, record);
+        r = shift_check(fs, read->handle->inode, read->offset + read->length);
     }
+    if (r == 0)
+        r = map_bytes(fs, read, record);
     rwlock_read_release(&read->handle->inode->map_lock);
     return r;
 }

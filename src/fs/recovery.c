@@ -4,7 +4,8 @@
  * the operations that took more than one transaction. Each pass may be stopped by another crash
  * and run again.
  *
- *   intents   punch and zero are rolled forward from where they stand
+ *   intents   operations in many transactions are rolled forward from where they stand. If one of
+ *             those that move bytes can not be, the pool fails, and all else stays as it is
  *   orphans   inodes without links are deleted, others lose their blocks past EOF
  */
 #include "fs/internal.h"
@@ -83,6 +84,8 @@ static int finish_intent(struct fs *fs, const struct intent *intent)
     r = inode_view(fs->meta, NULL, intent->ino, &record);
     if (r == 0 && le32_get(record->generation) != intent->generation)
         r = -ESTALE;
+    if (r == 0 && !record_is_regular(record))
+        r = -EINVAL;
     if (r < 0) {
         log_warn("intent %u names inode %llu, which is not there: dropped", intent->number,
                  (unsigned long long)intent->ino);
@@ -103,6 +106,8 @@ int recovery_run(struct fs *fs, struct fs_recovered *recovered)
             continue;
         r = finish_intent(fs, &intents[i]);
         recovered->intents++;
+        if (r == 0 && fs_may_change(fs) < 0)
+            return 0;
     }
     if (r == 0)
         r = orphan_walk(fs->meta, gather_orphan, &list);

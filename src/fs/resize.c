@@ -10,6 +10,7 @@
 #include "fs/resize.h"
 
 #include "fs/mapped.h"
+#include "fs/shift_op.h"
 #include "meta/orphan.h"
 
 #include <errno.h>
@@ -152,6 +153,8 @@ int resize_lock_to_end(struct fs *fs, const struct fs_request *rq, struct inode 
         if (r < 0)
             return r;
         r = resize_read_size(fs, inode, false, &size);
+        if (r == 0)
+            r = shift_check(fs, inode, UINT64_MAX);
         if (r == 0 && size >= start) {
             *ret_size = size;
             return 0;

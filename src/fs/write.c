@@ -17,6 +17,7 @@
  */
 #include "fs/mapped.h"
 #include "fs/resize.h"
+#include "fs/shift_op.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -396,6 +397,8 @@ static int write_lock(struct write *write, const struct fs_request *rq, uint64_t
         if (r < 0)
             return r;
         r = resize_read_size(write->fs, inode, !write->written_back, &size);
+        if (r == 0)
+            r = shift_check(write->fs, inode, offset + length);
         if (r == 0 && offset + length <= size)
             goto locked;
         /* Cut short in between: it extends now. */

@@ -191,10 +191,24 @@ void seal_orphan_line(struct dxf_orphan_line *line, uint64_t number)
     line->csum = le32_make(line_csum(line, number));
 }
 
+/* Of an intent that moves extents, whose range is that of a file. */
+static const char *validate_moving(uint16_t kind, uint64_t offset, uint64_t length, uint64_t cursor)
+{
+    const uint64_t end = DXF_FILE_SIZE_MAX + 1;
+
+    if ((offset | length | cursor) % DXF_BLOCK_SIZE != 0 || length == 0)
+        return "moves no whole blocks";
+    if (kind == DXF_INTENT_COLLAPSE ? cursor < offset + length || cursor > end
+                                    : cursor <= offset || cursor > end - length)
+        return "cursor is out of range";
+    return NULL;
+}
+
 const char *validate_intent(const struct dxf_intent *intent, uint64_t number)
 {
     uint16_t kind = le16_get(intent->kind);
     uint64_t offset = le64_get(intent->offset), length = le64_get(intent->length);
+    uint64_t cursor = le64_get(intent->cursor);
 
     if (validate_is_zero(intent, sizeof(*intent)))
         return NULL;
@@ -216,6 +230,8 @@ const char *validate_intent(const struct dxf_intent *intent, uint64_t number)
             return "names a reserved inode";
         if (offset > DXF_FILE_SIZE_MAX || length > DXF_FILE_SIZE_MAX + 1 - offset)
             return "range is past the largest file";
+        if (kind == DXF_INTENT_COLLAPSE || kind == DXF_INTENT_INSERT)
+            return validate_moving(kind, offset, length, cursor);
         return NULL;
     case DXF_INTENT_GROW:
         if (le64_get(intent->inode) != 0 || offset != 0)

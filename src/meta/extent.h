@@ -65,11 +65,15 @@ int extent_mark(struct meta *meta, struct txn *txn, uint64_t ino, struct dxf_ino
                 uint64_t logical, uint64_t length, bool unwritten, unsigned max_extents,
                 uint64_t *ret_left);
 
-/* Moves every extent at or after `logical` by `delta` blocks (collapse: negative, the gap must be
+/*
+ * Moves every extent at or after `logical` by `delta` blocks (collapse: negative, the gap must be
  * a hole; insert: positive), from the side on which nothing is overtaken, with a bound as above;
  * *ret_cursor: logical place (before the move) from which to go on, UINT64_MAX: finished. The first
- * call passes 0. Needs no space, except that an insert in the middle of an extent cuts it (-ENOSPC).
- * -EINVAL: the gap is no hole; -EEXIST; -EFBIG. */
+ * call passes 0. A collapse has moved what begins before the cursor, an insert what begins at or after
+ * it. Only the first call of an insert may need space, for an extent that it cuts at `logical`:
+ * until its part behind has moved, the two must not be joined again. -ENOSPC; -EFBIG: an extent would
+ * pass the end of all files, nothing has moved; -EINVAL, -EEXIST: the gap is no hole.
+ */
 int extent_shift(struct meta *meta, struct txn *txn, uint64_t ino, struct dxf_inode *inode,
                  uint64_t logical, int64_t delta, uint64_t cursor, unsigned max_extents,
                  uint64_t *ret_cursor);

@@ -309,16 +309,61 @@ static int map_collapse(struct extent_map *map, uint64_t logical, uint64_t delta
     return 0;
 }
 
-/* Insert: downwards from the cursor, the last extent first; one that reaches over `logical` is cut. */
+/* The extent that reaches over the block becomes two, which only a gap between them keeps apart. */
+static int map_split(struct extent_map *map, uint64_t logical, bool *ret_split)
+{
+    struct extent_place place;
+
+    int rc = extent_map_find_before(map, logical, &place);
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    struct extent left = extent_place_get(&place), right = left;
+    if (extent_end(&left) <= logical)
+        return 0;
+    left.length = logical - left.logical;
+    right.logical = logical;
+    right.physical += left.length;
+    right.length -= left.length;
+    *ret_split = true;
+    rc = extent_place_set(map, &place, &left);
+    if (rc < 0)
+        return rc;
+    place.index++;
+    return extent_place_add(map, &place, &right);
+}
+
+/* Whether the last extent, if it is one of those that move, has room to. */
+static int map_can_grow(const struct extent_map *map, uint64_t logical, uint64_t delta)
+{
+    struct extent_place place;
+
+    int rc = extent_map_find_before(map, EXTENT_LOGICAL_END, &place);
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    struct extent last = extent_place_get(&place);
+    return extent_end(&last) > logical && extent_end(&last) > EXTENT_LOGICAL_END - delta ? -EFBIG
+                                                                                         : 0;
+}
+
+/* Insert: downwards from the cursor, the last extent first. What may fail comes before all else: one
+ * that reaches over `logical` is cut while nothing has moved. */
 static int map_open_gap(struct extent_map *map, uint64_t logical, uint64_t delta, uint64_t cursor,
                         unsigned max_extents, uint64_t *ret_cursor)
 {
     struct extent_place place;
+    bool split = false;
+    int rc = 0;
 
-    if (cursor == 0 || cursor > EXTENT_LOGICAL_END)
+    if (cursor == 0 || cursor > EXTENT_LOGICAL_END) {
         cursor = EXTENT_LOGICAL_END;
-    for (unsigned done = 0;; done++) {
-        int rc = extent_map_find_before(map, cursor, &place);
+        rc = map_can_grow(map, logical, delta);
+    }
+    if (rc == 0)
+        rc = map_split(map, logical, &split);
+    if (rc < 0)
+        return rc;
+    for (unsigned done = split; cursor > logical; done++) {
+        rc = extent_map_find_before(map, cursor, &place);
         if (rc == -ENOENT)
             break;
         if (rc < 0)
@@ -330,29 +375,10 @@ static int map_open_gap(struct extent_map *map, uint64_t logical, uint64_t delta
             *ret_cursor = extent_end(&extent);
             return 0;
         }
-        if (extent.logical < logical) {
-            struct extent right = extent;
-            right.logical = logical;
-            right.physical += logical - extent.logical;
-            right.length -= logical - extent.logical;
-            rc = map_cut(map, &place, logical, extent_end(&extent));
-            if (rc == 0)
-                rc = extent_map_find(map, logical, &place);
-            if (rc == 0)
-                rc = extent_place_add(map, &place, &right);
-            if (rc == 0)
-                rc = extent_map_find(map, logical, &place);
-            if (rc == 0)
-                rc = extent_place_settle(map, &place);
-            if (rc < 0)
-                return rc;
-        }
         rc = shift_up(map, &place, delta);
         if (rc < 0)
             return rc;
         cursor = extent.logical;
-        if (cursor <= logical)
-            break;
     }
     *ret_cursor = UINT64_MAX;
     return 0;

@@ -15,14 +15,20 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static_assert(DXF_INTENTS == 64, "a bit of a word for each");
 static_assert(DXF_INTENTS * sizeof(struct dxf_intent) == DXF_BLOCK_SIZE, "one block of them");
 
 struct meta_intents {
-    struct lock lock;         /* LOCK_LEAF: guards the two words */
-    uint64_t taken;           /* a bit for each place */
-    uint64_t damaged;         /* these are never free */
+    struct lock lock; /* LOCK_LEAF: guards what follows, down to the move of each */
+    uint64_t taken;   /* a bit for each place */
+    uint64_t damaged; /* these are never free */
+    uint64_t moving;  /* those of which extents are being moved: */
+    struct moving {
+        uint64_t ino, offset;
+    } move[DXF_INTENTS];
+    _Atomic uint32_t moves;   /* how many these are */
     _Atomic uint32_t changes; /* counts releases; waiters sleep on it */
     _Atomic uint32_t waiting;
 };
@@ -40,16 +46,27 @@ static void seal_line(void *object, uint64_t number)
         seal_intent(line, number);
 }
 
+/* The lock is held, or nobody else is there. */
+static void place_note(struct meta_intents *intents, const struct intent *intent)
+{
+    intents->taken |= 1ull << intent->number;
+    if (intent->kind != DXF_INTENT_COLLAPSE && intent->kind != DXF_INTENT_INSERT)
+        return;
+    intents->moving |= 1ull << intent->number;
+    intents->move[intent->number] = (struct moving){ intent->ino, intent->offset };
+    atomic_fetch_add(&intents->moves, 1);
+}
+
 /* -EBUSY: all are taken; -EUCLEAN: none can ever be free. */
-static int place_take(struct meta_intents *intents, unsigned *ret_number)
+static int place_take(struct meta_intents *intents, struct intent *intent)
 {
     uint64_t free;
 
     lock_acquire(&intents->lock);
     free = ~intents->taken;
     if (free != 0) {
-        *ret_number = (unsigned)__builtin_ctzll(free);
-        intents->taken |= 1ull << *ret_number;
+        intent->number = (unsigned)__builtin_ctzll(free);
+        place_note(intents, intent);
     }
     lock_release(&intents->lock);
     if (free != 0)
@@ -61,6 +78,7 @@ void intent_wait(struct meta *meta)
 {
     struct meta_intents *intents = meta->intents;
     uint32_t changes = atomic_load_explicit(&intents->changes, memory_order_acquire);
+    struct timespec deadline;
     bool full;
 
     lock_acquire(&intents->lock);
@@ -68,8 +86,10 @@ void intent_wait(struct meta *meta)
     lock_release(&intents->lock);
     if (!full)
         return;
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    deadline.tv_sec++;
     atomic_fetch_add(&intents->waiting, 1);
-    park_futex_wait(&intents->changes, changes, NULL);
+    park_futex_wait(&intents->changes, changes, &deadline);
     atomic_fetch_sub(&intents->waiting, 1);
 }
 
@@ -78,6 +98,10 @@ static void place_release(struct meta_intents *intents, unsigned number)
     lock_acquire(&intents->lock);
     assert(intents->taken & 1ull << number);
     intents->taken &= ~(1ull << number);
+    if (intents->moving & 1ull << number) {
+        intents->moving &= ~(1ull << number);
+        atomic_fetch_sub(&intents->moves, 1);
+    }
     lock_release(&intents->lock);
     atomic_fetch_add(&intents->changes, 1);
     if (atomic_load(&intents->waiting) > 0)
@@ -106,7 +130,7 @@ int intent_begin(struct meta *meta, struct txn *txn, struct intent *intent)
 {
     int error;
 
-    error = place_take(meta->intents, &intent->number);
+    error = place_take(meta->intents, intent);
     if (error)
         return error;
     error = intent_stage(txn, intent);
@@ -134,9 +158,41 @@ void intent_release(struct meta *meta, const struct intent *intent)
     place_release(meta->intents, intent->number);
 }
 
+bool intent_moves(struct meta *meta, uint64_t ino, uint64_t end)
+{
+    struct meta_intents *intents = meta->intents;
+    bool found = false;
+
+    if (atomic_load_explicit(&intents->moves, memory_order_relaxed) == 0)
+        return false;
+    lock_acquire(&intents->lock);
+    for (uint64_t left = intents->moving; left != 0 && !found; left &= left - 1) {
+        const struct moving *move = &intents->move[__builtin_ctzll(left)];
+
+        found = move->ino == ino && move->offset < end;
+    }
+    lock_release(&intents->lock);
+    return found;
+}
+
 static const struct dxf_intent *intent_line(const struct meta *meta, unsigned number)
 {
     return pool_at(meta->pool, intent_offset(number));
+}
+
+static struct intent intent_get(const struct meta *meta, unsigned number)
+{
+    const struct dxf_intent *line = intent_line(meta, number);
+
+    return (struct intent){
+        .number = number,
+        .kind = le16_get(line->kind),
+        .ino = le64_get(line->inode),
+        .generation = le32_get(line->generation),
+        .offset = le64_get(line->offset),
+        .length = le64_get(line->length),
+        .cursor = le64_get(line->cursor),
+    };
 }
 
 int intent_walk(struct meta *meta, int (*fn)(void *arg, const struct intent *intent), void *arg)
@@ -144,16 +200,7 @@ int intent_walk(struct meta *meta, int (*fn)(void *arg, const struct intent *int
     int result = 0;
 
     for (unsigned number = 0; result == 0 && number < DXF_INTENTS; number++) {
-        const struct dxf_intent *line = intent_line(meta, number);
-        struct intent intent = {
-            .number = number,
-            .kind = le16_get(line->kind),
-            .ino = le64_get(line->inode),
-            .generation = le32_get(line->generation),
-            .offset = le64_get(line->offset),
-            .length = le64_get(line->length),
-            .cursor = le64_get(line->cursor),
-        };
+        struct intent intent = intent_get(meta, number);
 
         if (intent.kind != DXF_INTENT_NONE && !(meta->intents->damaged & 1ull << number))
             result = fn(arg, &intent);
@@ -170,6 +217,7 @@ int intent_open(struct meta *meta)
     lock_init(&intents->lock, LOCK_LEAF, 0);
     for (unsigned number = 0; number < DXF_INTENTS; number++) {
         const struct dxf_intent *line = intent_line(meta, number);
+        struct intent intent = intent_get(meta, number);
         const char *why = validate_intent(line, number);
 
         /* Of a page that can not be read zeros are seen, which pass. */
@@ -178,9 +226,10 @@ int intent_open(struct meta *meta)
         if (why != NULL) {
             meta_damaged(meta, "intent", number, le64_get(line->inode), why);
             intents->damaged |= 1ull << number;
-        }
-        if (why != NULL || le16_get(line->kind) != DXF_INTENT_NONE)
             intents->taken |= 1ull << number;
+        } else if (intent.kind != DXF_INTENT_NONE) {
+            place_note(intents, &intent);
+        }
     }
     meta->intents = intents;
     return 0;

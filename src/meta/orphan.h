@@ -60,11 +60,14 @@ struct intent {
  * places are damaged. The walk is for recovery and tests, as orphan_walk is; each
  * intent it finds holds its place until it is ended and released. */
 int intent_begin(struct meta *meta, struct txn *txn, struct intent *intent);
-/* Waits until a place may be free. The caller holds no map lock, or those who are to free one could
- * not. */
+/* Waits until a place may be free, for a second at most: of a pool that fails, places stay taken. The
+ * caller holds no map lock, or those who are to free one could not. */
 void intent_wait(struct meta *meta);
 int intent_update(struct meta *meta, struct txn *txn, const struct intent *intent);
 int intent_end(struct meta *meta, struct txn *txn, const struct intent *intent);
+/* Whether one that moves extents (collapse, insert) is under way, or waits for a recovery, in the inode
+ * and begins before the byte `end`: extents there are neither in their old place nor in the new one. */
+bool intent_moves(struct meta *meta, uint64_t ino, uint64_t end);
 /* After the transaction that ended or never began it: lets another operation have the place. */
 void intent_release(struct meta *meta, const struct intent *intent);
 int intent_walk(struct meta *meta, int (*fn)(void *arg, const struct intent *intent), void *arg);

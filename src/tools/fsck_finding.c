@@ -19,7 +19,8 @@ const struct fsck_finding fsck_findings[] = {
     { FSCK_JOURNAL_LIVE, FSCK_NOTE, "journal replayed", NULL },
     { FSCK_JOURNAL_BAD, FSCK_UNSAFE, "journal can not be replayed", "it is emptied" },
     { FSCK_BADBLOCKS, FSCK_UNSAFE, "list of bad blocks is damaged", "it is emptied" },
-    { FSCK_INTENT_LINE, FSCK_UNSAFE, "intent is damaged", "it is dropped" },
+    { FSCK_INTENT_LINE, FSCK_UNSAFE, "intent is damaged, or does not fit its file",
+      "it is dropped" },
     { FSCK_INTENT_INODE, FSCK_NOTE, "intent names an inode that is not there", NULL },
     { FSCK_INTENT_PENDING, FSCK_NOTE, "operation to be finished at the next mount", NULL },
 

@@ -122,6 +122,16 @@ int fsck_pass_pool(struct fsck *fsck, uint64_t *ret_sequence)
     return check_journal(fsck, ret_sequence);
 }
 
+static int drop_intent(struct fsck *fsck, unsigned line, const char *why)
+{
+    static const struct dxf_intent none;
+
+    if (!fsck_found(fsck, FSCK_INTENT_LINE, "line %u (%s)", line, why))
+        return 0;
+    return fsck_put(fsck, (uint64_t)DXF_INTENT_BLOCK * DXF_BLOCK_SIZE + line * DXF_LINE_SIZE, &none,
+                    sizeof(none));
+}
+
 int fsck_pass_fixed(struct fsck *fsck)
 {
     struct pool *pool = fsck->pool;
@@ -138,35 +148,68 @@ int fsck_pass_fixed(struct fsck *fsck)
     for (unsigned i = 0; i < DXF_INTENTS && error == 0; i++) {
         const char *why = validate_intent(&intents[i], i);
         uint16_t kind = le16_get(intents[i].kind);
-        if (why == NULL && kind != DXF_INTENT_NONE && kind != DXF_INTENT_PUNCH &&
-            kind != DXF_INTENT_ZERO)
+        if (why == NULL && kind == DXF_INTENT_GROW)
             why = "nothing of this version writes this kind"; /* and no mount would go on from it */
         if (why == NULL && fsck_bytes_bad(fsck, &intents[i], sizeof(intents[i])))
             why = "it can not be read";
-        if (why != NULL && fsck_found(fsck, FSCK_INTENT_LINE, "line %u (%s)", i, why))
-            error = fsck_put(fsck, (uint64_t)DXF_INTENT_BLOCK * DXF_BLOCK_SIZE + i * DXF_LINE_SIZE,
-                             zeros, DXF_LINE_SIZE);
+        if (why != NULL)
+            error = drop_intent(fsck, i, why);
     }
     return error == 0 ? fsck_commit(fsck) : error;
 }
 
-/* Intents are finished by the next mount, which drops those whose inode is gone. */
-void fsck_intents_resolve(struct fsck *fsck)
+/* Whether a mount can go on moving the extents of the file: where they go next, there is a hole. What
+ * is damaged in the map and stays so is another finding. */
+static int check_shift(struct fsck *fsck, const struct dxf_intent *intent, bool *ret_fits)
+{
+    uint64_t end = le64_get(intent->offset) + le64_get(intent->length);
+    uint64_t from = le64_get(intent->cursor) >> DXF_BLOCK_SHIFT;
+    uint64_t count = le64_get(intent->length) >> DXF_BLOCK_SHIFT, ino = le64_get(intent->inode);
+    struct fsck_map map = { 0 };
+
+    *ret_fits = true;
+    if (le16_get(intent->kind) == DXF_INTENT_COLLAPSE) {
+        if (le64_get(intent->cursor) == end)
+            return 0; /* blocks that lie there are given back */
+        from -= count;
+    }
+    int error = fsck_map_walk(fsck, ino, fsck_record(fsck, ino), 0, &map);
+    for (size_t i = 0; i < map.extents.count && error == 0 && !map.damaged; i++) {
+        const struct fsck_extent *extent = &map.extents.extent[i];
+        if (extent->logical < from + count && extent->logical + extent->length > from)
+            *ret_fits = false;
+    }
+    fsck_map_free(&map);
+    return error;
+}
+
+/* Intents are finished by the next mount, which drops those whose file is gone. */
+int fsck_pass_intents(struct fsck *fsck)
 {
     const struct dxf_intent *intents = pool_block(fsck->pool, DXF_INTENT_BLOCK);
+    int error = 0;
 
-    for (unsigned i = 0; i < DXF_INTENTS; i++) {
-        if (validate_intent(&intents[i], i) != NULL || le16_get(intents[i].kind) == DXF_INTENT_NONE)
+    for (unsigned i = 0; i < DXF_INTENTS && error == 0; i++) {
+        uint16_t kind = le16_get(intents[i].kind);
+        bool fits = true;
+        if (validate_intent(&intents[i], i) != NULL || kind == DXF_INTENT_NONE)
             continue;
         uint64_t ino = le64_get(intents[i].inode);
         const struct dxf_inode *inode = ino < fsck->capacity ? fsck_record(fsck, ino) : NULL;
-        if (le16_get(intents[i].kind) != DXF_INTENT_GROW &&
-            (inode == NULL || fsck->inode[ino].type == 0 ||
-             le32_get(inode->generation) != le32_get(intents[i].generation)))
+        if (kind != DXF_INTENT_GROW &&
+            (inode == NULL || fsck->inode[ino].type != S_IFREG >> 12 ||
+             le32_get(inode->generation) != le32_get(intents[i].generation))) {
             fsck_note(fsck, FSCK_INTENT_INODE, "line %u, inode %" PRIu64, i, ino);
-        else
+            continue;
+        }
+        if (kind == DXF_INTENT_COLLAPSE || kind == DXF_INTENT_INSERT)
+            error = check_shift(fsck, &intents[i], &fits);
+        if (error == 0 && !fits)
+            error = drop_intent(fsck, i, "there is data where it would move the next");
+        else if (error == 0)
             fsck_note(fsck, FSCK_INTENT_PENDING, "line %u, inode %" PRIu64, i, ino);
     }
+    return error == 0 ? fsck_commit(fsck) : error;
 }
 
 /* ---- the run ------------------------------------------------------------------------------------ */
@@ -186,11 +229,11 @@ static int run_passes(struct fsck *fsck)
         return error;
     error = fsck_pass_records(fsck);
     if (error == 0)
-        fsck_intents_resolve(fsck);
-    if (error == 0)
         error = fsck_pass_trees(fsck);
     if (error == 0)
         error = fsck_pass_data(fsck);
+    if (error == 0)
+        error = fsck_pass_intents(fsck);
     if (error == 0)
         error = fsck_pass_orphans(fsck);
     if (error == 0)

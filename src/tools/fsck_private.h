@@ -10,7 +10,7 @@
  *                   so that they win over data that say the same block
  *   5 data          data extents are claimed, in the order of the inodes; who comes later loses.
  *                   Now every block that is in use is known, and blocks can be taken for repairs.
- *   6 orphans       the orphan table
+ *   6 orphans       the orphan table; whether intents fit their files
  *   7 names         the entries of each directory
  *   8 links         connectivity, link counts
  *   9 space         the allocation bitmap
@@ -158,13 +158,13 @@ int fsck_pass_table(struct fsck *fsck);                        /* fsck_table.c *
 int fsck_pass_records(struct fsck *fsck);                      /* fsck_record.c */
 /* fsck_record.c; after pass 5: the root and the orphan table, if they were in a hole of the table. */
 int fsck_records_filled(struct fsck *fsck);
-int fsck_pass_trees(struct fsck *fsck);       /* fsck_tree.c */
-int fsck_pass_data(struct fsck *fsck);        /* fsck_extent.c */
-int fsck_pass_orphans(struct fsck *fsck);     /* fsck_orphan.c */
-int fsck_pass_names(struct fsck *fsck);       /* fsck_dir.c */
-int fsck_pass_links(struct fsck *fsck);       /* fsck_links.c */
-int fsck_pass_space(struct fsck *fsck);       /* fsck_space.c */
-void fsck_intents_resolve(struct fsck *fsck); /* fsck_pool.c; after pass 3 */
+int fsck_pass_trees(struct fsck *fsck);   /* fsck_tree.c */
+int fsck_pass_data(struct fsck *fsck);    /* fsck_extent.c */
+int fsck_pass_intents(struct fsck *fsck); /* fsck_pool.c; with pass 6 */
+int fsck_pass_orphans(struct fsck *fsck); /* fsck_orphan.c */
+int fsck_pass_names(struct fsck *fsck);   /* fsck_dir.c */
+int fsck_pass_links(struct fsck *fsck);   /* fsck_links.c */
+int fsck_pass_space(struct fsck *fsck);   /* fsck_space.c */
 
 /* ---- fsck_table.c: inodes --------------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 #include "world.h"
 
 #include "base/log.h"
+#include "fs/range_op.h"
 
 #include <err.h>
 #include <errno.h>
@@ -555,6 +556,7 @@ int main(int argc, char **argv)
     bool good;
 
     parse_options(argc, argv);
+    range_op_batch = 100; /* so that files of a few hundred extents take several transactions */
     log_open("crash_run", LOG_TARGET_STDERR, LOG_LEVEL_ERROR);
     mallopt(M_MMAP_THRESHOLD, 64 << 20);
     mallopt(M_TRIM_THRESHOLD, 256 << 20);

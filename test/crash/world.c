@@ -215,7 +215,7 @@ static uint64_t shrunk_of(struct oracle *oracle, const struct op *op)
 
     if (path && oracle_resolve(oracle, &op->path, &node) == 0)
         return node->ino;
-    if (op->kind != OP_FALLOCATE || !(op->flags & FALLOC_FL_PUNCH_HOLE))
+    if (op->kind != OP_SHIFT && (op->kind != OP_FALLOCATE || !(op->flags & FALLOC_FL_PUNCH_HOLE)))
         return 0;
     node = oracle->slot[op->slot].node;
     return node && node->links > 0 ? node->ino : 0;

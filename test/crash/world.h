@@ -11,7 +11,8 @@
  *     that the operation overwrites or zeroes may be T's. If it changes neither size nor extents
  *     (an overwrite), the same holds the other way round, and mtime and ctime are each of S or T
  *   - a write or copy that needs several transactions may be cut: a prefix of it is there
- * Of a file that is cut or punched, recovery gives back as many blocks as the operation would have.
+ * Of a file that is cut, punched, collapsed or inserted into, recovery leaves as many blocks as the
+ * operation would have.
  * After recovery and a clean close fsck must find nothing, not even a note.
  */
 #ifndef DAXFUSE_TEST_CRASH_WORLD_H

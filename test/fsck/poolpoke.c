@@ -175,15 +175,54 @@ static void intent_pending(void)
 /* Of a kind that is reserved: no mount can finish it. */
 static void intent_kind(void)
 {
-    struct dxf_intent *line = image_block(DXF_INTENT_BLOCK);
+    struct dxf_intent *line = (struct dxf_intent *)image_block(DXF_INTENT_BLOCK) + 4;
 
-    intent_pending();
-    for (unsigned i = 0; i < DXF_INTENTS; i++) {
-        if (le16_get(line[i].kind) == DXF_INTENT_NONE)
-            continue;
-        line[i].kind = le16_make(DXF_INTENT_INSERT);
-        seal_intent(&line[i], i);
-    }
+    *line = (struct dxf_intent){
+        .kind = le16_make(DXF_INTENT_GROW),
+        .length = le64_make(DXF_POOL_SIZE_MAX / DXF_BLOCK_SIZE),
+    };
+    seal_intent(line, 4);
+}
+
+/* A shift by a block from this block on, which has come to the cursor; all in blocks. */
+static void put_shift(const char *name, enum dxf_intent_kind kind, uint64_t offset, uint64_t cursor)
+{
+    struct dxf_intent *line = (struct dxf_intent *)image_block(DXF_INTENT_BLOCK) + 5;
+
+    *line = (struct dxf_intent){
+        .kind = le16_make((uint16_t)kind),
+        .inode = le64_make(ino_of(name)),
+        .offset = le64_make(offset * DXF_BLOCK_SIZE),
+        .length = le64_make(DXF_BLOCK_SIZE),
+        .cursor = le64_make(cursor * DXF_BLOCK_SIZE),
+        .generation = named(name)->generation,
+    };
+    seal_intent(line, 5);
+}
+static void intent_collapse_pending(void)
+{
+    put_shift("empty", DXF_INTENT_COLLAPSE, 0, 7);
+}
+static void intent_insert_pending(void)
+{
+    put_shift("empty", DXF_INTENT_INSERT, 0, 7);
+}
+static void intent_collapse_cursor(void)
+{
+    put_shift("spread", DXF_INTENT_COLLAPSE, 0, 0);
+}
+static void intent_insert_cursor(void)
+{
+    put_shift("spread", DXF_INTENT_INSERT, 1, 1);
+}
+/* Data, and every second block has some, lie where the next extent would go. */
+static void intent_collapse_unfit(void)
+{
+    put_shift("spread", DXF_INTENT_COLLAPSE, 1, 301);
+}
+static void intent_insert_unfit(void)
+{
+    put_shift("spread", DXF_INTENT_INSERT, 1, 300);
 }
 
 static void anchor_csum(void)
@@ -551,9 +590,15 @@ static const struct {
     { "110-bad-blocks", badblocks, "-", "110", "-" },
     { "111-intent", intent_line, "-", "111", "-" },
     { "111-intent-kind", intent_kind, "-", "111", "-" },
+    { "111-collapse-cursor", intent_collapse_cursor, "-", "111", "-" },
+    { "111-insert-cursor", intent_insert_cursor, "-", "111", "-" },
+    { "111-collapse-unfit", intent_collapse_unfit, "-", "111", "-" },
+    { "111-insert-unfit", intent_insert_unfit, "-", "111", "-" },
     { "112-intent-no-inode", intent_no_inode, "n", "112", "-" },
     { "112-intent-generation", intent_other_generation, "n", "112", "-" },
     { "113-intent-pending", intent_pending, "n", "113", "-" },
+    { "113-collapse-pending", intent_collapse_pending, "n", "113", "-" },
+    { "113-insert-pending", intent_insert_pending, "n", "113", "-" },
     { "201-anchor", anchor_csum, "-", "201", "-" },
     { "202-table-hole", table_hole, "-", "202,505", "many" },
     { "203-table-size", table_size, "p", "203", "-" },

@@ -215,6 +215,8 @@ static void put_objects(unsigned names, unsigned extents, unsigned value, unsign
 /* Lines that a mount has to finish; the operations that write them are over too soon. */
 static void put_intents(struct base *base)
 {
+    static const uint16_t kinds[] = { DXF_INTENT_PUNCH, DXF_INTENT_ZERO, DXF_INTENT_COLLAPSE,
+                                      DXF_INTENT_INSERT };
     struct dxf_intent *line = (void *)(base->memory + (uint64_t)DXF_INTENT_BLOCK * DXF_BLOCK_SIZE);
     unsigned n = 0;
 
@@ -226,11 +228,14 @@ static void put_intents(struct base *base)
             size < 8192)
             continue;
         line[n] = (struct dxf_intent){
-            .kind = le16_make(n % 2 ? DXF_INTENT_ZERO : DXF_INTENT_PUNCH),
+            .kind = le16_make(kinds[n]),
             .inode = le64_make(object->number),
             .offset = le64_make(4096),
             .length = le64_make(size - 4096),
-            .cursor = le64_make(size - 4096),
+            /* Of an insert: all that there is is to be moved. */
+            .cursor = le64_make(kinds[n] == DXF_INTENT_INSERT     ? 1ull << 45
+                                : kinds[n] == DXF_INTENT_COLLAPSE ? size
+                                                                  : size - 4096),
             .generation = inode->generation,
         };
         seal_intent(&line[n], n);

@@ -3,6 +3,8 @@
 
 #include "base.h"
 
+#include "fs/range_op.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -220,6 +222,30 @@ static int punch_all(struct fs *fs, struct fs_handle *handle)
 {
     return fs_fallocate(fs, rq, handle, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 8192 * 400);
 }
+/* In several transactions. */
+static int shift(struct fs *fs, struct fs_handle *handle, int mode, uint64_t offset)
+{
+    unsigned batch = range_op_batch;
+    int r;
+
+    range_op_batch = 60;
+    r = fs_fallocate(fs, rq, handle, mode, offset, 40960);
+    range_op_batch = batch;
+    return r;
+}
+static int collapse(struct fs *fs, struct fs_handle *handle)
+{
+    return shift(fs, handle, FALLOC_FL_COLLAPSE_RANGE, 81920);
+}
+/* Between two extents, and in the middle of one that is written first. */
+static int insert(struct fs *fs, struct fs_handle *handle)
+{
+    int r = shift(fs, handle, FALLOC_FL_INSERT_RANGE, 81920);
+
+    if (r == 0)
+        r = write_all(fs, handle, 20000, 1638400);
+    return r < 0 ? r : shift(fs, handle, FALLOC_FL_INSERT_RANGE, 1642496);
+}
 static int read_all(struct fs *fs, struct fs_handle *handle)
 {
     uint64_t at = 0;
@@ -261,6 +287,14 @@ static int run_punch(struct fs *fs)
 static int run_punch_all(struct fs *fs)
 {
     return with_file(fs, "gaps", punch_all);
+}
+static int run_collapse(struct fs *fs)
+{
+    return with_file(fs, "gaps", collapse);
+}
+static int run_insert(struct fs *fs)
+{
+    return with_file(fs, "gaps", insert);
 }
 static int run_read(struct fs *fs)
 {
@@ -382,11 +416,13 @@ const struct fault_op fault_ops[] = {
     { "fallocate", run_fallocate, false },
     { "zero", run_zero, false },
     { "copy", run_copy, false },
+    { "insert", run_insert, false },
     { "grow", run_grow, false },
     { "setxattr", run_setxattr, false },
     { "removexattr", run_removexattr, true },
     { "punch", run_punch, true },
     { "punch-all", run_punch_all, true },
+    { "collapse", run_collapse, true },
     { "truncate", run_truncate, true },
     { "unlink", run_unlink, true },
     { "read", run_read, true },

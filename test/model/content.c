@@ -119,6 +119,19 @@ void content_zero(struct content *content, uint64_t offset, uint64_t end)
     content->count = from < content->count ? kept : content->count;
 }
 
+void content_collapse(struct content *content, uint64_t offset, uint64_t length)
+{
+    content_zero(content, offset, offset + length);
+    for (size_t i = find(content, offset / CHUNK); i < content->count; i++)
+        content->chunk[i].index -= length / CHUNK;
+}
+
+void content_insert(struct content *content, uint64_t offset, uint64_t length)
+{
+    for (size_t i = find(content, offset / CHUNK); i < content->count; i++)
+        content->chunk[i].index += length / CHUNK;
+}
+
 bool content_any(const struct content *content, uint64_t offset, uint64_t end)
 {
     for (size_t i = find(content, offset / CHUNK); i < content->count; i++) {

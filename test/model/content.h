@@ -26,6 +26,10 @@ void content_write(struct content *content, uint64_t offset, const void *from, s
 void content_read(const struct content *content, uint64_t offset, void *to, size_t length);
 /* end may be UINT64_MAX. */
 void content_zero(struct content *content, uint64_t offset, uint64_t end);
+/* Whole chunks: those of [offset, offset + length) go, and what is behind moves down; or what is at or
+ * behind offset moves up. */
+void content_collapse(struct content *content, uint64_t offset, uint64_t length);
+void content_insert(struct content *content, uint64_t offset, uint64_t length);
 /* Any byte but zero in [offset, end)? */
 bool content_any(const struct content *content, uint64_t offset, uint64_t end);
 /* The first chunk with an index of at least this, or NULL. */

@@ -487,7 +487,7 @@ static void apply_slot(struct call *call)
     const struct op *op = call->op;
     struct fs_handle *handle = call->engine->slot[op->slot];
     struct fs_handle *to = call->engine->slot[op->slot2];
-    bool needs_write = op->kind == OP_WRITE || op->kind == OP_FALLOCATE;
+    bool needs_write = op->kind == OP_WRITE || op->kind == OP_FALLOCATE || op->kind == OP_SHIFT;
 
     if (!handle || (needs_write && !slot_may(handle, true)) ||
         (op->kind == OP_READ && !slot_may(handle, false)))
@@ -502,7 +502,7 @@ static void apply_slot(struct call *call)
         apply_read(call, handle);
     else if (op->kind == OP_SEEK)
         apply_seek(call, handle);
-    else if (op->kind == OP_FALLOCATE)
+    else if (op->kind == OP_FALLOCATE || op->kind == OP_SHIFT)
         give(call,
              fs_fallocate(call->fs, &call->rq, handle, (int)op->flags, op->offset, op->length));
     else if (!to)
@@ -570,6 +570,7 @@ void engine_apply(struct engine *engine, const struct op *op, struct result *ret
     case OP_WRITE:
     case OP_READ:
     case OP_FALLOCATE:
+    case OP_SHIFT:
     case OP_SEEK:
     case OP_COPY:
     case OP_FSYNC:

@@ -13,14 +13,15 @@
 
 /* How often each kind comes, of the sum. */
 static const uint8_t weights[OP_KINDS] = {
-    [OP_CREATE] = 50,   [OP_MKDIR] = 18,       [OP_MKNOD] = 10,    [OP_SYMLINK] = 12,
-    [OP_LINK] = 14,     [OP_UNLINK] = 40,      [OP_RMDIR] = 14,    [OP_RENAME] = 40,
-    [OP_LOOKUP] = 16,   [OP_READLINK] = 8,     [OP_OPEN] = 50,     [OP_CLOSE] = 12,
-    [OP_WRITE] = 110,   [OP_READ] = 60,        [OP_TRUNCATE] = 36, [OP_FALLOCATE] = 40,
-    [OP_SEEK] = 20,     [OP_COPY] = 24,        [OP_CHMOD] = 12,    [OP_CHOWN] = 10,
-    [OP_UTIMES] = 10,   [OP_SETFLAGS] = 12,    [OP_SETXATTR] = 24, [OP_GETXATTR] = 10,
-    [OP_LISTXATTR] = 8, [OP_REMOVEXATTR] = 12, [OP_TMPFILE] = 10,  [OP_LINKSLOT] = 14,
-    [OP_READDIR] = 12,  [OP_FSYNC] = 8,        [OP_SYNC] = 4,      [OP_REMOUNT] = 4,
+    [OP_CREATE] = 50,   [OP_MKDIR] = 18,    [OP_MKNOD] = 10,       [OP_SYMLINK] = 12,
+    [OP_LINK] = 14,     [OP_UNLINK] = 40,   [OP_RMDIR] = 14,       [OP_RENAME] = 40,
+    [OP_LOOKUP] = 16,   [OP_READLINK] = 8,  [OP_OPEN] = 50,        [OP_CLOSE] = 12,
+    [OP_WRITE] = 110,   [OP_READ] = 60,     [OP_TRUNCATE] = 36,    [OP_FALLOCATE] = 40,
+    [OP_SHIFT] = 30,    [OP_SEEK] = 20,     [OP_COPY] = 24,        [OP_CHMOD] = 12,
+    [OP_CHOWN] = 10,    [OP_UTIMES] = 10,   [OP_SETFLAGS] = 12,    [OP_SETXATTR] = 24,
+    [OP_GETXATTR] = 10, [OP_LISTXATTR] = 8, [OP_REMOVEXATTR] = 12, [OP_TMPFILE] = 10,
+    [OP_LINKSLOT] = 14, [OP_READDIR] = 12,  [OP_FSYNC] = 8,        [OP_SYNC] = 4,
+    [OP_REMOUNT] = 4,
 };
 
 typedef bool (*node_test)(const struct node *node);
@@ -317,6 +318,39 @@ static void gen_fallocate(struct generator *g, struct op *op)
         op->uid = 1000;
 }
 
+/* Mostly such as succeed. */
+static void gen_shift(struct generator *g, struct op *op)
+{
+    uint64_t size, blocks;
+
+    op->slot = (uint8_t)data_slot(g, true, &size);
+    op->flags = rng_chance(&g->rng, 50) ? FALLOC_FL_COLLAPSE_RANGE : FALLOC_FL_INSERT_RANGE;
+    if (!g->kernel && rng_chance(&g->rng, 20))
+        op->uid = 1000;
+    if (rng_chance(&g->rng, 10)) {
+        op->offset = some_offset(g, size);
+        op->length = some_length(g);
+        if (rng_chance(&g->rng, 60)) {
+            op->offset &= ~4095ull;
+            op->length = (op->length + 4095) & ~4095ull;
+        }
+        return;
+    }
+    blocks = size > 0 ? (size - 1) / 4096 : 0; /* whole ones before EOF */
+    if (op->flags == FALLOC_FL_INSERT_RANGE || blocks == 0) {
+        op->flags = FALLOC_FL_INSERT_RANGE;
+        op->offset = rng_below(&g->rng, blocks + 1) * 4096;
+        op->length = 4096 * (1 + rng_below(&g->rng, rng_chance(&g->rng, 90) ? 8 : 600));
+        return;
+    }
+    op->offset = rng_below(&g->rng, blocks);
+    op->length = 1 + rng_below(&g->rng, blocks - op->offset);
+    if (op->length > 8 && rng_chance(&g->rng, 80))
+        op->length = 1 + rng_below(&g->rng, 8);
+    op->offset *= 4096;
+    op->length *= 4096;
+}
+
 static void gen_copy(struct generator *g, struct op *op)
 {
     uint64_t from_size, to_size;
@@ -464,6 +498,8 @@ static uint8_t some_kind(struct generator *g)
             at -= weights[kind++];
         if ((kind == OP_REMOUNT || kind == OP_SYNC) && !g->remounts)
             continue;
+        if (kind == OP_SHIFT && g->kernel)
+            continue; /* of a FUSE mount the kernel refuses it */
         /* As many names as there should be: what makes them turns into what takes them. */
         if (g->oracle->entries > ENTRIES_MANY &&
             (kind == OP_CREATE || kind == OP_MKDIR || kind == OP_MKNOD || kind == OP_SYMLINK) &&
@@ -545,6 +581,9 @@ void generate(struct generator *g, struct op *op)
         break;
     case OP_FALLOCATE:
         gen_fallocate(g, op);
+        break;
+    case OP_SHIFT:
+        gen_shift(g, op);
         break;
     case OP_COPY:
         gen_copy(g, op);

@@ -243,6 +243,7 @@ bool oracle_judge(struct oracle *oracle, const struct op *op, int64_t before,
     case OP_READ:
     case OP_TRUNCATE:
     case OP_FALLOCATE:
+    case OP_SHIFT:
     case OP_SEEK:
     case OP_COPY:
     case OP_FSYNC:

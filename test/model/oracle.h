@@ -48,6 +48,7 @@ struct node {
     char *target;
     struct attribute attribute[XATTRS];
     unsigned opens;
+    bool far;      /* may have blocks near the end of all files */
     bool linkable; /* a file of O_TMPFILE that never had a name */
     struct moment mtime, ctime;
     uint64_t ino; /* as seen at its birth */

@@ -172,6 +172,8 @@ static bool judge_truncate(struct oracle *oracle, struct judgement *j)
 
 static const struct moment unknown = { .value = INT64_MIN };
 
+#define FAR (1ull << 50)
+
 static bool judge_fallocate(struct oracle *oracle, struct judgement *j)
 {
     const struct op *op = j->op;
@@ -194,6 +196,8 @@ static bool judge_fallocate(struct oracle *oracle, struct judgement *j)
         j->also = j->error;
         j->error = EPERM;
     }
+    if (node && end > FAR)
+        node->far = true;
     if (judge_failed(j, &ok)) {
         /* No space: some of the blocks may be there all the same. */
         if (ok && j->error == 0)
@@ -208,6 +212,49 @@ static bool judge_fallocate(struct oracle *oracle, struct judgement *j)
         kill_setid(node);
     /* Whether blocks without new bytes are a change of content is not laid down. */
     node->mtime = node->ctime = unknown;
+    return true;
+}
+
+/* What is allocated past EOF moves along; of that the model knows nothing, and an insert may find no
+ * room for it. */
+static bool judge_shift(struct oracle *oracle, struct judgement *j)
+{
+    const struct op *op = j->op;
+    bool collapse = op->flags & FALLOC_FL_COLLAPSE_RANGE;
+    struct node *node = oracle->slot[op->slot].node;
+    bool ok;
+
+    j->space = !collapse;
+    if (!node || !writes(oracle->slot[op->slot].flags))
+        j->error = EBADF;
+    else if (op->length == 0)
+        j->error = EINVAL;
+    else if (op->offset > oracle->size_max || op->length > oracle->size_max - op->offset)
+        j->error = EFBIG;
+    else if (op->offset % CHUNK != 0 || op->length % CHUNK != 0)
+        j->error = EINVAL;
+    else if (!collapse && op->length > oracle->size_max - node->size)
+        j->error = EFBIG;
+    else if (collapse ? op->offset + op->length >= node->size : op->offset >= node->size)
+        j->error = EINVAL;
+    else if (!collapse && (node->far || op->length > FAR))
+        j->also = EINVAL;
+    if (node && j->error != EBADF && (node->flags & FLAGS_FIXED)) {
+        j->also = j->error;
+        j->error = EPERM;
+    }
+    if (judge_failed(j, &ok))
+        return ok;
+    if (collapse) {
+        content_collapse(&node->content, op->offset, op->length);
+        node->size -= op->length;
+    } else {
+        content_insert(&node->content, op->offset, op->length);
+        node->size += op->length;
+    }
+    if (op->uid != 0)
+        kill_setid(node);
+    node_touch(j, node, true, true);
     return true;
 }
 
@@ -320,6 +367,8 @@ bool judge_file(struct oracle *oracle, struct judgement *j)
         return judge_truncate(oracle, j);
     case OP_FALLOCATE:
         return judge_fallocate(oracle, j);
+    case OP_SHIFT:
+        return judge_shift(oracle, j);
     case OP_SEEK:
         return judge_seek(oracle, j);
     case OP_COPY:

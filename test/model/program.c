@@ -5,22 +5,17 @@
 #include <string.h>
 
 const char *const op_names[OP_KINDS] = {
-    [OP_CREATE] = "create",       [OP_MKDIR] = "mkdir",
-    [OP_MKNOD] = "mknod",         [OP_SYMLINK] = "symlink",
-    [OP_LINK] = "link",           [OP_UNLINK] = "unlink",
-    [OP_RMDIR] = "rmdir",         [OP_RENAME] = "rename",
-    [OP_LOOKUP] = "lookup",       [OP_READLINK] = "readlink",
-    [OP_OPEN] = "open",           [OP_CLOSE] = "close",
-    [OP_WRITE] = "write",         [OP_READ] = "read",
-    [OP_TRUNCATE] = "truncate",   [OP_FALLOCATE] = "fallocate",
-    [OP_SEEK] = "seek",           [OP_COPY] = "copy",
-    [OP_CHMOD] = "chmod",         [OP_CHOWN] = "chown",
-    [OP_UTIMES] = "utimes",       [OP_SETFLAGS] = "setflags",
-    [OP_SETXATTR] = "setxattr",   [OP_GETXATTR] = "getxattr",
-    [OP_LISTXATTR] = "listxattr", [OP_REMOVEXATTR] = "removexattr",
-    [OP_TMPFILE] = "tmpfile",     [OP_LINKSLOT] = "linkslot",
-    [OP_READDIR] = "readdir",     [OP_FSYNC] = "fsync",
-    [OP_SYNC] = "sync",           [OP_REMOUNT] = "remount",
+    [OP_CREATE] = "create",       [OP_MKDIR] = "mkdir",         [OP_MKNOD] = "mknod",
+    [OP_SYMLINK] = "symlink",     [OP_LINK] = "link",           [OP_UNLINK] = "unlink",
+    [OP_RMDIR] = "rmdir",         [OP_RENAME] = "rename",       [OP_LOOKUP] = "lookup",
+    [OP_READLINK] = "readlink",   [OP_OPEN] = "open",           [OP_CLOSE] = "close",
+    [OP_WRITE] = "write",         [OP_READ] = "read",           [OP_TRUNCATE] = "truncate",
+    [OP_FALLOCATE] = "fallocate", [OP_SHIFT] = "shift",         [OP_SEEK] = "seek",
+    [OP_COPY] = "copy",           [OP_CHMOD] = "chmod",         [OP_CHOWN] = "chown",
+    [OP_UTIMES] = "utimes",       [OP_SETFLAGS] = "setflags",   [OP_SETXATTR] = "setxattr",
+    [OP_GETXATTR] = "getxattr",   [OP_LISTXATTR] = "listxattr", [OP_REMOVEXATTR] = "removexattr",
+    [OP_TMPFILE] = "tmpfile",     [OP_LINKSLOT] = "linkslot",   [OP_READDIR] = "readdir",
+    [OP_FSYNC] = "fsync",         [OP_SYNC] = "sync",           [OP_REMOUNT] = "remount",
 };
 
 uint64_t rng_next(struct rng *rng)
@@ -170,6 +165,7 @@ void op_print(FILE *file, const struct op *op)
     case OP_WRITE:
     case OP_READ:
     case OP_FALLOCATE:
+    case OP_SHIFT:
     case OP_SEEK:
         fprintf(file, " slot %u offset=%" PRIu64 " length=%" PRIu64 " flags=%#x uid=%u", op->slot,
                 op->offset, op->length, op->flags, op->uid);

@@ -31,6 +31,7 @@ enum op_kind {
     OP_READ,
     OP_TRUNCATE, /* by path */
     OP_FALLOCATE,
+    OP_SHIFT, /* fallocate: collapse or insert */
     OP_SEEK,
     OP_COPY, /* slot to slot2 */
     OP_CHMOD,

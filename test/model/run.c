@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "run.h"
 #include "engine.h"
+#include "fs/range_op.h"
 
 #include <err.h>
 #include <errno.h>
@@ -168,6 +169,8 @@ static void child(const struct run_options *options, struct run_shared *shared, 
     struct world world = { .options = options, .shared = shared };
     bool good;
 
+    if (options->seed % 2)
+        range_op_batch = 3; /* many transactions for what else takes one */
     image_create(&world.image, options->pool_size, options->pmem);
     world_start(&world);
     good = options->cycles ? world_cycles(&world, replay) : world_run(&world, replay);

@@ -9,6 +9,7 @@
 
 #define MIB (1u << 20)
 #define CHUNK (2u * MIB)
+#define PUNCH (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
 
 static struct window a, b; /* cannot revoke; can */
 
@@ -192,6 +193,78 @@ START_TEST(test_truncate_leaves_what_is_pinned)
     ck_assert_int_eq(truncate_to(handle, 0), 0);
     ck_assert_uint_eq(fx_blocks_free(), before);
     fs_release(fx.fs, handle);
+}
+END_TEST
+
+static int call(struct fs_handle *handle, int mode, uint64_t offset, uint64_t length)
+{
+    return fs_fallocate(fx.fs, &fx.rq, handle, mode, offset, length);
+}
+
+START_TEST(test_punch_and_zero_go_around_pins)
+{
+    int modes[] = { PUNCH, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE };
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct fs_handle *handle = fx_create(i ? "zero" : "punch");
+        uint64_t ino = fs_handle_ino(handle);
+
+        fx_fill(handle, 0, 4 * CHUNK, 'x');
+        ck_assert_int_eq(fault(&a, handle, CHUNK, 1, true), 0);
+        ck_assert_int_eq(fault(&a, handle, 3 * CHUNK, 3, true), 0);
+        ck_assert_int_eq(fault(&b, handle, 2 * CHUNK, 2, true), 0);
+        ck_assert_int_eq(call(handle, modes[i], 100, 4 * CHUNK - 200), 0);
+        ck_assert_ptr_null(window_at(&b, 2, 0));
+        expect_shown(&a, 1, 0, CHUNK, 0);
+        expect_shown(&a, 3, 0, CHUNK - 100, 0);
+        expect_shown(&a, 3, CHUNK - 100, CHUNK, 'x');
+        fx_expect(handle, 0, 100, 'x');
+        fx_expect(handle, 100, 4 * CHUNK - 200, 0);
+        fx_expect(handle, 4 * CHUNK - 100, 100, 'x');
+        if (i == 0)
+            ck_assert_uint_eq(fx_attr(ino).blocks, 1 + 512 + 512);
+        /* The user stores again without asking, and that counts. */
+        memset(window_at(&a, 1, 4096), 's', 10);
+        fx_expect(handle, CHUNK + 4096, 10, 's');
+        ck_assert_int_eq(unmap(&a, 1), 0);
+        ck_assert_int_eq(unmap(&a, 3), 0);
+        fx_expect(handle, CHUNK + 4096, 10, 's');
+        if (i == 0)
+            ck_assert_uint_eq(fx_attr(ino).blocks, 1 + 1 + 1);
+        fs_release(fx.fs, handle);
+    }
+}
+END_TEST
+
+START_TEST(test_what_is_pinned_does_not_move)
+{
+    int modes[] = { FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE };
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct fs_handle *handle = fx_create(i ? "insert" : "collapse");
+
+        fx_fill(handle, 0, CHUNK, '0');
+        fx_fill(handle, CHUNK, CHUNK, '1');
+        ck_assert_int_eq(truncate_to(handle, 4 * CHUNK), 0);
+        ck_assert_int_eq(fault(&a, handle, CHUNK, 1, false), 0);
+        ck_assert_int_eq(call(handle, modes[i], 4096, 4096), -EBUSY);
+        ck_assert_int_eq(call(handle, modes[i], 2 * CHUNK - 4096, 4096), -EBUSY);
+        ck_assert_int_eq(call(handle, modes[i], 2 * CHUNK, 4096), 0);
+        expect_shown(&a, 1, 0, CHUNK, '1');
+        /* Zeros are shown at a place, too. */
+        ck_assert_int_eq(fault(&a, handle, 2 * CHUNK, 2, false), 0);
+        ck_assert_int_eq(call(handle, modes[i], 2 * CHUNK, 4096), -EBUSY);
+        ck_assert_int_eq(unmap(&a, 1), 0);
+        ck_assert_int_eq(unmap(&a, 2), 0);
+        ck_assert_int_eq(fault(&b, handle, CHUNK, 1, false), 0);
+        ck_assert_int_eq(call(handle, modes[i], 4096, 4096), 0);
+        ck_assert_ptr_null(window_at(&b, 1, 0));
+        ck_assert_int_eq(fault(&b, handle, CHUNK, 1, false), 0);
+        expect_shown(&b, 1, 0, 4096, i ? '0' : '1');
+        expect_shown(&b, 1, 4096, 8192, '1');
+        ck_assert_int_eq(unmap(&b, 1), 0);
+        fs_release(fx.fs, handle);
+    }
 }
 END_TEST
 
@@ -432,6 +505,8 @@ int main(void)
     tcase_add_test(tcase, test_a_hole_is_shown_as_zeros_until_somebody_writes);
     tcase_add_test(tcase, test_an_appended_chunk_is_filled);
     tcase_add_test(tcase, test_truncate_leaves_what_is_pinned);
+    tcase_add_test(tcase, test_punch_and_zero_go_around_pins);
+    tcase_add_test(tcase, test_what_is_pinned_does_not_move);
     tcase_add_test(tcase, test_a_chunk_is_there_past_eof);
     tcase_add_test(tcase, test_who_can_be_revoked_is);
     tcase_add_test(tcase, test_a_crash_frees_what_pins_kept);

@@ -249,6 +249,21 @@ static const char *check_intent(const void *object)
   assert_says(validate_intent(&intent, 5), word);                                            \
  } while (0)
 
+#define SHIFT_RULE(which, from, by, to, word)                         \
+ do {                                                                 \
+  struct dxf_intent intent = { .kind = le16_make(DXF_INTENT_##which), \
+                               .inode = le64_make(9),                 \
+                               .offset = le64_make(from),             \
+                               .length = le64_make(by),               \
+                               .cursor = le64_make(to) };             \
+  const char *wanted = word;                                          \
+  seal_intent(&intent, 5);                                            \
+  if (wanted)                                                         \
+   assert_says(validate_intent(&intent, 5), wanted);                  \
+  else                                                                \
+   ck_assert_ptr_null(validate_intent(&intent, 5));                   \
+ } while (0)
+
 START_TEST(intents)
 {
     struct dxf_intent valid = {
@@ -272,6 +287,21 @@ START_TEST(intents)
     INTENT_RULE(intent.length = le64_make(DXF_FILE_SIZE_MAX + 2), "range");
     INTENT_RULE(intent.reserved3[1] = le64_make(1), "reserved");
     INTENT_RULE(intent.kind = le16_make(DXF_INTENT_GROW), "whole pool");
+
+    SHIFT_RULE(COLLAPSE, 8192, 4096, 12288, NULL);
+    SHIFT_RULE(COLLAPSE, 8192, 4096, DXF_FILE_SIZE_MAX + 1, NULL);
+    SHIFT_RULE(COLLAPSE, 8192, 4096, 8192, "cursor");
+    SHIFT_RULE(COLLAPSE, 8192, 4096, DXF_FILE_SIZE_MAX + 4097, "cursor");
+    SHIFT_RULE(COLLAPSE, 8192, 0, 12288, "whole blocks");
+    SHIFT_RULE(COLLAPSE, 8191, 4096, 12288, "whole blocks");
+    SHIFT_RULE(COLLAPSE, 8192, 4095, 12288, "whole blocks");
+    SHIFT_RULE(COLLAPSE, 8192, 4096, 12289, "whole blocks");
+    SHIFT_RULE(INSERT, 8192, 4096, 12288, NULL);
+    SHIFT_RULE(INSERT, 8192, 4096, DXF_FILE_SIZE_MAX - 4095, NULL);
+    SHIFT_RULE(INSERT, 8192, 4096, 8192, "cursor");
+    SHIFT_RULE(INSERT, 8192, 4096, DXF_FILE_SIZE_MAX + 1, "cursor");
+    SHIFT_RULE(INSERT, 8192, 0, 12288, "whole blocks");
+    SHIFT_RULE(INSERT, 8192, DXF_FILE_SIZE_MAX + 1, 12288, "range");
 }
 END_TEST
 
