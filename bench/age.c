@@ -6,8 +6,8 @@
  *
  * Files with log-normal sizes (median 13 KB, sigma 2.46: the sizes that a large company's desktops were
  * found to hold) are written, in requests of 128 KiB as cp makes them, until the pool is 90 % full. From
- * then on a file is written and files picked at random are deleted, until three times the size of the
- * pool has been written. Then, of the files of 8 MiB and more:
+ * then on a file is written and files picked at random are deleted, before it where it would not fit,
+ * until three times the size of the pool has been written. Then, of the files of 8 MiB and more:
  *
  *   in pieces   each whole 2 MiB of it past the first is one aligned piece of the pool. (The first is
  *               written while nobody can know that the file will be long.)
@@ -76,7 +76,7 @@ static double share_used(void)
     return 1 - (double)statfs.free / (double)statfs.blocks;
 }
 
-static void write_file(void)
+static void write_file(uint64_t size)
 {
     struct file *file = &files[live++];
     struct fs_handle *handle;
@@ -85,7 +85,7 @@ static void write_file(void)
 
     if (live == FILES_MAX)
         errx(2, "too many files");
-    *file = (struct file){ .number = made++, .size = random_size() };
+    *file = (struct file){ .number = made++, .size = size };
     must(fs_create(fs, &rq, 1, name_of(file->number, room), 0644, O_RDWR, &attr, &handle),
          "create");
     for (uint64_t at = 0; at < file->size;) {
@@ -220,7 +220,12 @@ int main(int argc, char **argv)
     if (!buffer || !files || !place)
         err(2, "memory");
     while (written < 3 * pool->size) {
-        write_file();
+        uint64_t size = random_size();
+
+        /* The largest are larger than the tenth that is free. */
+        while (live > 0 && (double)size / (double)pool->size > 0.99 - share_used())
+            delete_one();
+        write_file(size);
         while (share_used() > 0.9)
             delete_one();
     }

@@ -132,6 +132,12 @@ int inode_delete(struct fs *fs, struct inode *inode);
 int inode_trim(struct fs *fs, struct inode *inode, uint64_t first_block);
 int recovery_run(struct fs *fs, struct fs_recovered *recovered);
 
+/* ---- retract.c ---- */
+
+/* Moves what the file's last chunk has into broken pieces, if it has a whole piece for itself and
+ * nothing is in the way. The caller has a reference and no locks. */
+void inode_retract(struct fs *fs, struct inode *inode);
+
 /* ---- locking helpers ---- */
 
 /* Locks the name locks of up to 4 inodes exclusively, lower number first; NULL and equal ones are

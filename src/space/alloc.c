@@ -12,7 +12,8 @@
  *
  * A whole piece is broken while there is room in broken ones in two cases only: for a CPU that has
  * none of its own while half the pool is whole, and where all that was seen is shorter than an
- * eighth of the request while a quarter is. So whole pieces last, and ageing does not eat them.
+ * eighth of the request while a quarter is. So whole pieces last, and ageing does not eat them; what
+ * the ends of large files take all the same comes back by fs/retract.c, which asks with SPACE_BROKEN.
  */
 #include "space/map.h"
 #include "space/space.h"
@@ -146,9 +147,9 @@ static bool place_in(const struct space_map *map, uint64_t piece, uint64_t want,
     return found == want;
 }
 
-/* In broken pieces: own ones, or those that are current elsewhere. */
+/* In broken pieces but `avoid`: own ones, or those that are current elsewhere. */
 static void place_broken(const struct space *space, struct space_stripe *stripe, uint64_t want,
-                         bool elsewhere, struct placement *place)
+                         uint64_t avoid, bool elsewhere, struct placement *place)
 {
     const struct space_map *map = &space->map;
     uint64_t at = stripe->cursor, first = NO_PIECE;
@@ -159,7 +160,7 @@ static void place_broken(const struct space *space, struct space_stripe *stripe,
         if (first == NO_PIECE)
             first = piece;
         at = piece + 1;
-        if (is_current_elsewhere(space, stripe, piece) != elsewhere)
+        if (piece == avoid || is_current_elsewhere(space, stripe, piece) != elsewhere)
             continue;
         if (place_in(map, piece, want, place)) {
             stripe->cursor = piece;
@@ -177,7 +178,7 @@ static bool place_small(struct space *space, struct space_stripe *stripe,
     uint64_t rest = DXF_PIECE_BLOCKS - request->logical % DXF_PIECE_BLOCKS;
     if (rest < DXF_PIECE_BLOCKS && want >= rest + DXF_PIECE_BLOCKS)
         want = rest;
-    if (starts_piece(request) && map->whole > map->pieces / 32) {
+    if (starts_piece(request) && map->whole > map->pieces / 128) {
         place->growing = true;
         place->extent.start = whole_near(map, stripe, request->goal) * DXF_PIECE_BLOCKS;
         place->extent.count = want < DXF_PIECE_BLOCKS ? want : DXF_PIECE_BLOCKS;
@@ -193,10 +194,10 @@ static bool place_small(struct space *space, struct space_stripe *stripe,
         piece = stripe->current = NO_PIECE;
     if (piece != NO_PIECE && !(map->used[piece] & MAP_GROWING) && place_in(map, piece, want, place))
         return true;
-    place_broken(space, stripe, want, false, place);
+    place_broken(space, stripe, want, NO_PIECE, false, place);
     bool plenty = map->whole > map->pieces / 2;
     if (place->extent.count == 0 && !plenty)
-        place_broken(space, stripe, want, true, place);
+        place_broken(space, stripe, want, NO_PIECE, true, place);
     bool shards = place->extent.count * 8 < want && map->whole > map->pieces / 4;
     if ((place->extent.count == 0 || shards) && map->whole > 0) {
         piece = whole_near(map, stripe, request->goal);
@@ -204,14 +205,29 @@ static bool place_small(struct space *space, struct space_stripe *stripe,
     }
     if (place->extent.count == 0) {
         map_end_growing(map);
-        place_broken(space, stripe, want, false, place);
+        place_broken(space, stripe, want, NO_PIECE, false, place);
         if (place->extent.count == 0)
-            place_broken(space, stripe, want, true, place);
+            place_broken(space, stripe, want, NO_PIECE, true, place);
     }
     if (place->extent.count == 0)
         return false;
     stripe->current = place->extent.start / DXF_PIECE_BLOCKS;
     return true;
+}
+
+/* Nowhere else, and not in the piece that the goal lies in. */
+static bool place_only_broken(struct space *space, struct space_stripe *stripe,
+                              const struct space_request *request, uint64_t want,
+                              struct placement *place)
+{
+    uint64_t avoid = request->goal ? request->goal / DXF_PIECE_BLOCKS : NO_PIECE;
+
+    if (want > DXF_PIECE_BLOCKS)
+        want = DXF_PIECE_BLOCKS;
+    place_broken(space, stripe, want, avoid, false, place);
+    if (place->extent.count < want)
+        place_broken(space, stripe, want, avoid, true, place);
+    return place->extent.count > 0;
 }
 
 /* Under space->lock. */
@@ -237,6 +253,8 @@ static bool place_request(struct space *space, const struct space_request *reque
             found = place.extent.start == request->goal;
     } else if (request->flags & SPACE_EXACT) {
         found = place_exact(space, request, want, &place);
+    } else if (request->flags & SPACE_BROKEN) {
+        found = place_only_broken(space, stripe, request, want, &place);
     } else {
         found = (want >= DXF_PIECE_BLOCKS && request->logical % DXF_PIECE_BLOCKS == 0 &&
                  place_pieces(space, stripe, request, want, &place)) ||
@@ -247,6 +265,7 @@ static bool place_request(struct space *space, const struct space_request *reque
     map_take(map, place.extent.start, place.extent.count);
     if (place.growing && place.extent.count < DXF_PIECE_BLOCKS)
         map_set_growing(map, place.extent.start / DXF_PIECE_BLOCKS);
+    space_note_whole(space);
     *ret_extent = place.extent;
     return true;
 }

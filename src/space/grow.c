@@ -122,6 +122,7 @@ static void map_adopt(const struct growth *growth, struct space_map *map)
     space->map = *map;
     for (unsigned i = 0; i < SPACE_STRIPES; i++)
         space->stripe[i].current = NO_PIECE;
+    space_note_whole(space);
     lock_release(&space->lock);
 }
 

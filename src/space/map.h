@@ -12,10 +12,12 @@
 #include "base/interval_tree.h"
 #include "base/lock.h"
 #include "space/space.h"
+#include <stdatomic.h>
 
 #define SPACE_STRIPES 8u /* CPUs share them round robin */
 #define SPACE_GROWING_MAX 32u
 #define SPACE_LINE_LOCKS 64u
+#define SPACE_SCARCE 8u /* whole pieces are scarce when they are no more than this part of all */
 #define NO_PIECE UINT64_MAX
 
 /* A set of pieces, with a bit above each 64 that says where to look. */
@@ -65,6 +67,7 @@ struct space {
     struct space_map map;
     struct space_stripe stripe[SPACE_STRIPES];
     uint64_t reserve;
+    _Atomic bool scarce; /* what space_pieces_are_scarce says; looked at without the lock */
 
     struct space_deferred *deferred; /* S2, in no order */
     size_t deferred_count, deferred_room;
@@ -82,6 +85,15 @@ struct space {
      * one of them to look. LOCK_JOURNAL, before all others. */
     struct lock grow_lock;
 };
+
+/* Under space->lock, when map.whole or map.pieces may have changed. */
+static inline void space_note_whole(struct space *space)
+{
+    bool scarce = space->map.whole <= space->map.pieces / SPACE_SCARCE;
+
+    if (scarce != atomic_load_explicit(&space->scarce, memory_order_relaxed))
+        atomic_store_explicit(&space->scarce, scarce, memory_order_relaxed);
+}
 
 /* map.c */
 int map_open(struct space_map *map, uint64_t blocks);

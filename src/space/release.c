@@ -33,6 +33,7 @@ static void blocks_free(struct space *space, uint64_t start, uint64_t count)
 {
     pool_blocks_forget(space->pool, start, count);
     map_give(&space->map, start, count);
+    space_note_whole(space);
 }
 
 static void blocks_pend(struct space *space, uint64_t start, uint64_t count)

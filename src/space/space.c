@@ -128,6 +128,7 @@ int space_open(struct pool *pool, struct journal *journal, struct space **ret_sp
         return error;
     }
     stripes_init(space);
+    space_note_whole(space);
     *ret_space = space;
     return 0;
 }
@@ -155,6 +156,20 @@ void space_get_info(struct space *space, struct space_info *ret_info)
         .pieces_free = space->map.whole,
     };
     lock_release(&space->lock);
+}
+
+bool space_pieces_are_scarce(const struct space *space)
+{
+    return atomic_load_explicit(&space->scarce, memory_order_relaxed);
+}
+
+bool space_piece_is_left(struct space *space, uint64_t block, uint64_t count)
+{
+    lock_acquire(&space->lock);
+    bool left = block < space->map.blocks &&
+                (space->map.used[block / DXF_PIECE_BLOCKS] & MAP_USED) <= count;
+    lock_release(&space->lock);
+    return left;
 }
 
 struct walk {

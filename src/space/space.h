@@ -58,6 +58,7 @@ enum space_flags {
     SPACE_RESERVE = 1 << 1,  /* may take from the reserve */
     SPACE_PIECE = 1 << 2,    /* exactly one whole aligned piece, or -ENOSPC */
     SPACE_EXACT = 1 << 3,    /* start at goal or -ENOSPC: to grow an extent in place */
+    SPACE_BROKEN = 1 << 4,   /* in broken pieces other than goal's, or -ENOSPC */
 };
 
 struct space_request {
@@ -95,6 +96,12 @@ struct space_info {
     uint64_t pieces_free;           /* whole free pieces */
 };
 void space_get_info(struct space *space, struct space_info *ret_info);
+
+/* Whether few whole pieces are left: one load, and out of date at once. */
+bool space_pieces_are_scarce(const struct space *space);
+/* Whether no more than `count` blocks of the piece that has this one are busy: those that the caller
+ * owns there, so that giving them back makes the piece whole. True only until the next space_alloc. */
+bool space_piece_is_left(struct space *space, uint64_t block, uint64_t count);
 
 /* Calls fn for each run of blocks, allocated and free in turn, as the medium has it; for layout and
  * tests. fn is called with only that lock held that keeps the pool from growing; what is not 0 ends

@@ -144,6 +144,11 @@ static const struct single {
     { "dir-split", "names 1 48 14; ", "create 1/78 4", 8u << 20, 0 },
     { "dir-split-rename", "names 1 48 14; ", "rename 0/2 1/78 0", 8u << 20, 0 },
     { "dir-many-unlink", "names 1 48 30; ", "unlink 1/70", 8u << 20, 0 },
+    /* No whole piece is left: at close, the last chunk leaves the one that it has (fs/retract.c). */
+    { "close-retract",
+      "create 0/10 4; fallocate 4 1 2097152 40000; write 4 2097152 9000; create 0/11 7; "
+      "fallocate 7 1 2097152 4194304; ",
+      "close 4", 8u << 20, 0 },
     { "delete-large", "pieces 1 700; close 1; unlink 1/7; ", "unlink 3", MANY, 0 },
     { "close-large", "pieces 1 700; unlink 1/7; unlink 3; ", "close 1", MANY, 0 },
     { "truncate-large", "pieces 1 700; ", "truncate 3 5000", MANY, 0 },
