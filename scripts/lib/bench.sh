@@ -132,6 +132,11 @@ group_engine() {
     taskset -c "$CPU" "$PROGRAMS/bench_engine" "$POOL" "$NATIVE" | measured
 }
 
+group_fault() {
+    pool_make 512M || return 1
+    taskset -c "$CPU" "$PROGRAMS/bench_fault" "$POOL" | measured
+}
+
 group_lock() {
     if [ "$(nproc)" -lt 2 ]; then
         say 'one CPU: no two threads run at once'
