@@ -4,9 +4,9 @@
  *
  *   bench_engine POOL FOLDER
  *
- * POOL is served as pmem (pmem=force); FOLDER, on tmpfs, holds the peers' files. The bytes' peer is
- * pmem_memcpy_persist of the same blocks, in the same order, into a mapped file of the same folder; the
- * names' peer are the same calls on tmpfs: open with O_CREAT and close, fstatat.
+ * POOL is served as pmem (pmem=force). The bytes' peer is pmem_memcpy_persist into the very blocks of the
+ * pool in which the file lies, since two places in memory differ by more than what is measured; the
+ * names' peer are the same calls in FOLDER, on tmpfs: open with O_CREAT and close, fstatat.
  */
 #include "bench.h"
 
@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,13 +28,13 @@
 #define LARGE_SIZE (2u << 20)
 #define FILES 4000u
 
+static struct pool *pool;
 static struct fs *fs;
 static const struct fs_request rq = { .in_group = true };
 static struct fs_handle *small, *large;
 static uint64_t folder_ino;
 static int folder;
 static char *buffer, *read_back;
-static char *mapped; /* the peer's, LARGE_BYTES */
 static uint32_t *blocks, *pieces, *order;
 
 /* ---- bytes --------------------------------------------------------------------------------------- */
@@ -45,7 +44,21 @@ struct bytes {
     uint32_t count;   /* writes of a part */
     uint32_t *places; /* in units of size */
     struct fs_handle **handle;
+    uint64_t *blocks; /* of the file: where each lies in the pool, in bytes */
 };
+
+static void verify(const struct bytes *bytes, unsigned round)
+{
+    uint64_t per = bytes->size / BENCH_BLOCK;
+    const uint32_t *places = bytes->places + (size_t)(round % PARTS) * bytes->count;
+
+    for (uint32_t i = 0; i < bytes->count; i++) {
+        must(fs_pread(fs, &rq, *bytes->handle, read_back, bytes->size,
+                      (uint64_t)places[i] * bytes->size),
+             "read");
+        bench_check(read_back, bytes->size, places[i] * per, round, "what was written");
+    }
+}
 
 static double write_ours(const struct bytes *bytes, unsigned round)
 {
@@ -62,13 +75,28 @@ static double write_ours(const struct bytes *bytes, unsigned round)
             errx(2, "write: short");
     }
     double rate = bytes->count / (bench_now() - begin);
-    for (uint32_t i = 0; i < bytes->count; i++) {
-        ssize_t got = fs_pread(fs, &rq, *bytes->handle, read_back, bytes->size,
-                               (uint64_t)places[i] * bytes->size);
-        must(got, "read");
-        bench_check(read_back, bytes->size, places[i] * per, round, "write");
-    }
+    verify(bytes, round);
     return rate;
+}
+
+/* In as few copies as the file has extents there. */
+static void copy_to_pool(const uint64_t *offsets, uint64_t count)
+{
+    for (uint64_t from = 0, to; from < count; from = to) {
+        for (to = from + 1; to < count && offsets[to] == offsets[to - 1] + BENCH_BLOCK; to++)
+            ;
+        pmem_memcpy_persist(pool_at(pool, offsets[from]), buffer + from * BENCH_BLOCK,
+                            (to - from) * BENCH_BLOCK);
+    }
+}
+
+static int note_extent(void *arg, const struct fs_extent *extent)
+{
+    uint64_t *offsets = arg;
+
+    for (uint64_t at = 0; at < extent->length; at += BENCH_BLOCK)
+        offsets[(extent->offset + at) / BENCH_BLOCK] = extent->pool_offset + at;
+    return 0;
 }
 
 static double write_theirs(const struct bytes *bytes, unsigned round)
@@ -79,18 +107,21 @@ static double write_theirs(const struct bytes *bytes, unsigned round)
 
     for (uint32_t i = 0; i < bytes->count; i++) {
         bench_stamp(buffer, bytes->size, places[i] * per, round);
-        pmem_memcpy_persist(mapped + (size_t)places[i] * bytes->size, buffer, bytes->size);
+        copy_to_pool(bytes->blocks + places[i] * per, per);
     }
     double rate = bytes->count / (bench_now() - begin);
-    for (uint32_t i = 0; i < bytes->count; i++)
-        bench_check(mapped + (size_t)places[i] * bytes->size, bytes->size, places[i] * per, round,
-                    "pmem_memcpy");
+    verify(bytes, round);
     return rate;
 }
 
-static void row_write(const char *id, const struct bytes *bytes)
+static void row_write(const char *id, struct bytes *bytes)
 {
     struct series ours = { .count = 0 }, theirs = { .count = 0 };
+
+    bytes->blocks = calloc(PARTS * bytes->count * bytes->size / BENCH_BLOCK, sizeof(uint64_t));
+    if (!bytes->blocks)
+        err(2, "memory");
+    must(fs_extents(fs, &rq, fs_handle_ino(*bytes->handle), note_extent, bytes->blocks), "extents");
 
     for (unsigned round = 0; round <= ROUNDS; round++) {
         double rate[2];
@@ -103,6 +134,7 @@ static void row_write(const char *id, const struct bytes *bytes)
         }
     }
     row_ratio(id, &ours, &theirs, NULL);
+    free(bytes->blocks);
 }
 
 static struct fs_handle *make_file(const char *name, size_t bytes)
@@ -223,25 +255,11 @@ static void rows_names(void)
 
 /* ---- set-up -------------------------------------------------------------------------------------- */
 
-static void map_peer(void)
-{
-    int fd = openat(folder, "mapped", O_CREAT | O_RDWR, 0600);
-
-    must_system(fd, "file of the peer");
-    must_system(posix_fallocate(fd, 0, LARGE_BYTES) ? -1 : 0, "posix_fallocate");
-    mapped = mmap(NULL, LARGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (mapped == MAP_FAILED)
-        err(2, "mmap");
-    close(fd);
-    memset(mapped, 1, LARGE_BYTES);
-}
-
 int main(int argc, char **argv)
 {
     static const struct pool_options pool_options = { .pmem = POOL_PMEM_FORCE };
     static const struct fs_options fs_options = { .noatime = false };
     char *message = NULL;
-    struct pool *pool;
 
     if (argc != 3)
         errx(2, "usage: bench_engine POOL FOLDER");
@@ -260,13 +278,16 @@ int main(int argc, char **argv)
     blocks = bench_permutation(SMALL_BYTES / BENCH_BLOCK, 1);
     pieces = bench_permutation(LARGE_BYTES / LARGE_SIZE, 2);
     order = bench_permutation(FILES, 3);
-    map_peer();
     small = make_file("small", SMALL_BYTES);
     large = make_file("large", LARGE_BYTES);
-    row_write("engine.overwrite4k",
-              &(struct bytes){ BENCH_BLOCK, SMALL_BYTES / BENCH_BLOCK / PARTS, blocks, &small });
-    row_write("engine.write2m",
-              &(struct bytes){ LARGE_SIZE, LARGE_BYTES / LARGE_SIZE / PARTS, pieces, &large });
+    row_write("engine.overwrite4k", &(struct bytes){ .size = BENCH_BLOCK,
+                                                     .count = SMALL_BYTES / BENCH_BLOCK / PARTS,
+                                                     .places = blocks,
+                                                     .handle = &small });
+    row_write("engine.write2m", &(struct bytes){ .size = LARGE_SIZE,
+                                                 .count = LARGE_BYTES / LARGE_SIZE / PARTS,
+                                                 .places = pieces,
+                                                 .handle = &large });
     rows_names();
     fs_release(fs, small);
     fs_release(fs, large);
