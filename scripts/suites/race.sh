@@ -1,14 +1,27 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash disable=SC2034
-SUITE_WHAT='the models of the locks in every interleaving, and what spin finds with a rule taken out'
+SUITE_WHAT='the locks and mappings in every interleaving (spin), and the races, with the range lock and without'
 SUITE_WHEN=always
 SUITE_PACKAGES=(spin)
 
+RACES=(fault_truncate fault_punch fault_zero fault_collapse fault_insert fault_fault write_read reuse)
+
 suite_run() {
+    models
+    races
+}
+
+# ---- the models ------------------------------------------------------------------------------------
+
+models() {
     local broken
     model range_lock holds
+    model range_lock holds -DSHARDS
     for broken in $(seq 14); do
         model range_lock fails -DBROKEN="$broken"
+    done
+    for broken in 15 16 17 18 ${FULL:+19 20} 21 22; do
+        model range_lock fails -DSHARDS -DBROKEN="$broken"
     done
     # Without the assertion these must be seen as somebody who sleeps for ever.
     for broken in 2 3 6 9 10 11 14; do
@@ -18,6 +31,13 @@ suite_run() {
     for broken in $(seq 4); do
         model park sleeps -DBROKEN="$broken"
     done
+    model mapping holds
+    model mapping holds -DSTOPS
+    model mapping fails -DNO_LOCK
+    for broken in 1 2 3 4 5 6 7 9 10; do
+        model mapping fails -DBROKEN="$broken"
+    done
+    model mapping fails -DSTOPS -DBROKEN=8
 }
 
 # model NAME holds|fails|sleeps OPTIONS...: test/spin/NAME.pml, searched to the end; fails: an error of
@@ -28,7 +48,7 @@ model() {
     for option in "$@"; do
         label+=:${option#-D}
     done
-    if ! model_search "$name" "$@"; then
+    if ! model_search "$name" "$expected" "$@"; then
         not_ok "$label" 'spin, the compiler or the search itself failed'
         return
     fi
@@ -46,18 +66,71 @@ model() {
 # Exhaustive: a search that was cut short, by depth or by memory, is a failure.
 model_search() {
     local name=$1 optimize=-O0 # the broken ones are found sooner than they are compiled
-    shift
-    [ $# -gt 0 ] || optimize=-O2
+    [ "$2" != holds ] || optimize=-O2
+    shift 2
     rm -rf "$WORK/model"
     mkdir "$WORK/model"
     (
         cd "$WORK/model" || exit 1
         spin -a "$@" "$ROOT/test/spin/$name.pml" &&
-            gcc $optimize -w -DSAFETY -DCOLLAPSE -DMEMLIM=2000 -o pan pan.c && ./pan -m3000000 >log
+            gcc $optimize -w -DSAFETY -DCOLLAPSE -DMEMLIM=3000 -o pan pan.c && ./pan -m12000000 >log
     ) >&2
     cat "$WORK/model/log" >&2
     # The search is at an end when it prints its counts.
     grep -q 'errors: [0-9]*$' "$WORK/model/log" &&
         ! grep -qE 'max search depth too small|out of memory|memory limit|search not completed' \
             <(grep -v 'errors: 1$' "$WORK/model/log" | grep -v '^Warning: Search not completed')
+}
+
+# ---- the programs ----------------------------------------------------------------------------------
+
+# Without the lock each must go wrong, in less than a second, each time; with it never.
+races() {
+    local name
+    build_test >&2 || { not_ok build; return 1; }
+    for name in "${RACES[@]}"; do
+        race_shown "$name" "${FULL:+10}"
+        race_prevented "$name"
+    done
+}
+
+race_run() {
+    local name=$1
+    shift
+    timeout "$([ -n "$FULL" ] && echo 7300 || echo 100)" "$BUILD/test/race/race_$name" "$@" \
+        >"$WORK/race" 2>>"$WORK/race.err"
+}
+
+# race_shown NAME [RUNS]: the runs begin with seeds of their own.
+race_shown() {
+    local name=$1 runs=${2:-2} run shown=0 slowest=0 at
+    for ((run = 0; run < runs; run++)); do
+        race_run "$name" --lock off --seconds 1 --seed $((SEED + run))
+        [ $? = 1 ] || continue
+        at=$(sed -n 's/.*wrong bytes after \([0-9.]*\) s.*/\1/p' "$WORK/race")
+        shown=$((shown + 1))
+        slowest=$(printf '%s\n' "$slowest" "$at" | sort -n | tail -n 1)
+    done
+    echo "$name: without the lock, wrong bytes in $shown of $runs runs, after $slowest s at most;" \
+        "$(sed 's/.* s: //' "$WORK/race" | head -n 1)"
+    if [ "$shown" = "$runs" ]; then
+        ok "$name:shown"
+    else
+        cat "$WORK/race.err" >&2
+        not_ok "$name:shown" "in $shown of $runs runs, seeds from $SEED"
+    fi
+}
+
+race_prevented() {
+    local name=$1 limits=(--seconds "$(((SECONDS_LIMIT + 4) / 5))") status
+    [ -z "$FULL" ] || limits=(--seconds 7200 --iterations 1000000)
+    race_run "$name" --lock on "${limits[@]}" --seed "$SEED"
+    status=$?
+    cat "$WORK/race"
+    if [ $status = 0 ]; then
+        ok "$name:prevented"
+    else
+        cat "$WORK/race.err" >&2
+        not_ok "$name:prevented" "status $status"
+    fi
 }

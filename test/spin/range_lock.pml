@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The protocol of src/dax/range_lock.c and range_slots.c, for spin. Each inline and each comment "in f()" names the
- * function there that it stands for; the numbers are the invariants at the head of that file.
+ * The protocol of src/dax/range_lock.c and range_slots.c, for spin. Each inline and each comment "in f()"
+ * names the function there that it stands for; the numbers are the invariants at the head of that file.
  *
  * N lockers take and leave ranges of a file of two bytes, or stop, for ever and in every order: shared
  * or exclusive, waiting, trying, or giving up a wait at any moment; an exclusive hold may be
@@ -23,7 +23,8 @@
  * shards, and for wide ones.
  *
  * A step is one access to what is shared without the internal lock: a slot, a gate, the pointer to the
- * shards, a park word, the lock itself. What only the lock's holder touches is part of the step before or after.
+ * shards, a park word, the lock itself. What only the lock's holder touches is part of the step before or
+ * after.
  *
  * Where the model is coarser than the code:
  *   - Memory is sequentially consistent. The code needs that of a few accesses only, and says so
