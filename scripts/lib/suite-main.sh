@@ -11,6 +11,12 @@ set -u
 
 # The first process of a namespace gets only signals that it has a handler for.
 trap 'exit 130' INT TERM HUP
+# A name that is misspelled is no case that passed.
+command_not_found_handle() {
+    echo "not ok $SUITE: $1 is no command"
+    return 127
+}
+SUITE=$1
 # shellcheck source=/dev/null
-. "$ROOT/scripts/suites/$1.sh"
+. "$ROOT/scripts/suites/$SUITE.sh" || { not_ok "$SUITE can not be read"; exit 1; }
 suite_run
