@@ -29,7 +29,7 @@ static int call(struct window *window, enum window_call what, uint64_t slot, uin
 static int show(struct window *window, uint64_t slot, uint64_t offset, bool writable, int result)
 {
     pthread_rwlock_wrlock(&window->slot[slot].lock);
-    REQUIRE(window->slot[slot].offset == NOTHING);
+    REQUIRE(window->slot[slot].offset == NOTHING || window->forgets[WINDOW_REVOKE]);
     if (result == 0 || result == -ETIMEDOUT) {
         window->slot[slot].writable = writable;
         window->slot[slot].offset = offset;
@@ -38,11 +38,13 @@ static int show(struct window *window, uint64_t slot, uint64_t offset, bool writ
     return result;
 }
 
-static int hide(struct window *window, uint64_t slot, int result)
+static int hide(struct window *window, uint64_t slot, enum window_call what)
 {
+    int result = call(window, what, slot, 0);
+
     pthread_rwlock_wrlock(&window->slot[slot].lock);
     REQUIRE(window->slot[slot].offset != NOTHING);
-    if (result == 0)
+    if (result == 0 && !window->forgets[what])
         window->slot[slot].offset = NOTHING;
     pthread_rwlock_unlock(&window->slot[slot].lock);
     return result;
@@ -70,14 +72,14 @@ static int window_unmap(void *arg, uint64_t slot)
 {
     struct window *window = arg;
 
-    return hide(window, slot, call(window, WINDOW_UNMAP, slot, 0));
+    return hide(window, slot, WINDOW_UNMAP);
 }
 
 static int window_revoke(void *arg, uint64_t slot)
 {
     struct window *window = arg;
 
-    return hide(window, slot, call(window, WINDOW_REVOKE, slot, 0));
+    return hide(window, slot, WINDOW_REVOKE);
 }
 
 static const struct dax_mapper fixed = {
@@ -147,6 +149,8 @@ bool window_store(struct window *window, uint64_t slot, uint64_t offset, const v
 
     pthread_rwlock_rdlock(&window->slot[slot].lock);
     at = window_at(window, slot, offset);
+    if (at && !window->slot[slot].writable)
+        at = NULL;
     if (at)
         memcpy(at, from, length);
     pthread_rwlock_unlock(&window->slot[slot].lock);

@@ -32,6 +32,7 @@ struct window {
     _Atomic unsigned calls[WINDOW_CALLS];
     /* What the next calls of this kind return; 0: they work. */
     _Atomic int fails[WINDOW_CALLS];
+    bool forgets[WINDOW_CALLS]; /* says that it did, and did not */
     /* Called first, if set. */
     void (*on_call)(struct window *window, enum window_call call, uint64_t slot, uint64_t offset);
     void *arg;
@@ -41,7 +42,7 @@ struct window {
 void window_init(struct window *window, struct pool *pool, const char *name, bool revocable);
 void window_destroy(struct window *window);
 
-/* Both: whether the slot shows anything. OFFSET is within the chunk. */
+/* Both: whether the slot shows anything, a store: that may be stored to. OFFSET is within the chunk. */
 bool window_load(struct window *window, uint64_t slot, uint64_t offset, void *to, size_t length);
 bool window_store(struct window *window, uint64_t slot, uint64_t offset, const void *from,
                   size_t length);
