@@ -39,6 +39,7 @@ model_short() {
     model_case threads model_threads --ops 10000 --seed "$SEED"
     model_case costs costs
     example_copy_in
+    example_map_punch
     model_mount 3000 0
 }
 
@@ -79,6 +80,21 @@ example_copy_in() {
     else
         not_ok example:mount
     fi
+    rm -f "$pool"
+}
+
+# The example's own mapper: what its window says after a punch, if it can be revoked and if it cannot.
+example_map_punch() {
+    local pool=$WORK/example.pool way
+    "$OUT/bin/mkfs.daxfuse" -s 16M "$pool" >&2 || { not_ok example:mkfs; return; }
+    for way in '' --fixed; do
+        # shellcheck disable=SC2086 # one word or none
+        "$BUILD/examples/map_punch" $way "$pool" >"$WORK/example.out"
+        cat "$WORK/example.out" >&2
+        expect "example:punch$way" grep -qF "the window says \"stored by mmap\", and the third block is zero" \
+            "$WORK/example.out"
+    done
+    expect example:in-place grep -q "after the punch: the window says" "$WORK/example.out"
     rm -f "$pool"
 }
 
