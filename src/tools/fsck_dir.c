@@ -191,18 +191,14 @@ static int check_counts(struct check *check, const struct fsck_tree *tree, uint6
     return fsck_put_record(fsck, check->dir, &record);
 }
 
-static int rebuild(struct check *check, const struct fsck_tree *tree)
+static int rebuild(struct check *check)
 {
     int error = fsck_dir_rebuild(check->fsck, check->dir, NULL, 0);
 
-    if (error == -ENOSPC) {
-        fsck_unrepaired(check->fsck, "no free block for it; grow the pool and check again");
-        return 0;
-    }
-    /* A leaf that was known by its entries alone, and lost them here, was not seen there. */
-    for (size_t i = 0; error == 0 && i < tree->leaves.count; i++)
-        fsck_unclaim(check->fsck, tree->leaves.leaf[i].block, 1);
-    return error;
+    if (error != -ENOSPC)
+        return error;
+    fsck_unrepaired(check->fsck, "no free block for it; grow the pool and check again");
+    return 0;
 }
 
 static int check_dir(struct fsck *fsck, uint64_t ino)
@@ -231,7 +227,7 @@ static int check_dir(struct fsck *fsck, uint64_t ino)
     if (error == 0)
         error = fsck_commit(fsck);
     if (error == 0 && check.rebuild)
-        error = rebuild(&check, &tree);
+        error = rebuild(&check);
     fsck_tree_free(&tree);
     free(list.entry);
     return error;

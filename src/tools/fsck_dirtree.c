@@ -88,6 +88,60 @@ int fsck_leaf_entries(const struct fsck *fsck, uint64_t ino, uint64_t block,
     return 0;
 }
 
+/* ---- what is left of damaged trees ---------------------------------------------------------------- */
+
+int fsck_dir_keep(struct fsck *fsck, uint64_t ino, struct fsck_tree *tree)
+{
+    if (fsck->damaged_dir_count == fsck->damaged_dir_room) {
+        size_t room = fsck->damaged_dir_room ? fsck->damaged_dir_room * 2 : 16;
+        void *memory = reallocarray(fsck->damaged_dir, room, sizeof(*fsck->damaged_dir));
+        if (memory == NULL)
+            return -ENOMEM;
+        fsck->damaged_dir = memory;
+        fsck->damaged_dir_room = room;
+    }
+    fsck->damaged_dir[fsck->damaged_dir_count++] =
+        (struct fsck_damaged_dir){ .ino = ino, .tree = *tree };
+    *tree = (struct fsck_tree){ 0 };
+    return 0;
+}
+
+static int by_ino(const void *a, const void *b)
+{
+    const struct fsck_damaged_dir *left = a, *right = b;
+
+    return left->ino < right->ino ? -1 : left->ino > right->ino;
+}
+
+/* NULL: its tree is sound, or has been written anew. */
+static struct fsck_tree *kept_tree(const struct fsck *fsck, uint64_t ino)
+{
+    const struct fsck_damaged_dir key = { .ino = ino };
+    struct fsck_damaged_dir *found = NULL;
+
+    if (fsck->damaged_dir_count > 0)
+        found = bsearch(&key, fsck->damaged_dir, fsck->damaged_dir_count, sizeof(key), by_ino);
+    return found != NULL && found->tree.damaged ? &found->tree : NULL;
+}
+
+static int copy_tree(const struct fsck_tree *from, struct fsck_tree *ret_tree)
+{
+    const struct fsck_leaves *leaves = &from->leaves;
+    int error = 0;
+
+    ret_tree->damaged = true;
+    for (size_t i = 0; i < from->nodes.count && error == 0; i++)
+        error = fsck_blocks_add(&ret_tree->nodes, from->nodes.block[i]);
+    if (error < 0 || leaves->count == 0)
+        return error;
+    ret_tree->leaves.leaf = calloc(leaves->count, sizeof(*leaves->leaf));
+    if (ret_tree->leaves.leaf == NULL)
+        return -ENOMEM;
+    memcpy(ret_tree->leaves.leaf, leaves->leaf, leaves->count * sizeof(*leaves->leaf));
+    ret_tree->leaves.count = ret_tree->leaves.room = leaves->count;
+    return 0;
+}
+
 /* ---- walking ----------------------------------------------------------------------------------- */
 
 struct walk {
@@ -207,6 +261,9 @@ int fsck_dir_walk(struct fsck *fsck, uint64_t ino, const struct dxf_inode *dir, 
 {
     struct walk walk = { .fsck = fsck, .ino = ino, .flags = flags, .tree = ret_tree };
 
+    const struct fsck_tree *kept = flags == 0 ? kept_tree(fsck, ino) : NULL;
+    if (kept != NULL)
+        return copy_tree(kept, ret_tree);
     if (dir->layout != DXF_LAYOUT_TREE)
         return 0;
     return walk_node(&walk, le64_get(dir->tree.root), dir->count - 1u, 0, UINT64_MAX);
@@ -415,6 +472,9 @@ int fsck_dir_build(struct fsck *fsck, uint64_t ino, struct fsck_entries *entries
         record->blocks = le64_make(blocks);
         error = fsck_put_record(fsck, ino, record);
     }
+    struct fsck_tree *kept = kept_tree(fsck, ino);
+    if (error == 0 && kept != NULL)
+        fsck_tree_free(kept);
     free(index);
     return error;
 }

@@ -299,7 +299,11 @@ int fsck_run(struct pool *pool, const struct fsck_options *options, struct fsck_
         free(fsck.rebuild[i].nodes.block);
     }
     free(fsck.rebuild);
+    for (size_t i = 0; i < fsck.damaged_dir_count; i++)
+        fsck_tree_free(&fsck.damaged_dir[i].tree);
+    free(fsck.damaged_dir);
     free(fsck.table.extent);
+    free(fsck.table_nodes.block);
     if (fsck.inode != NULL)
         munmap(fsck.inode, fsck.inode_bytes);
     fsck_claim_close(&fsck);

@@ -75,6 +75,19 @@ struct fsck_rebuild {
     struct fsck_blocks nodes;
 };
 
+/* What is left of the tree of a directory. */
+struct fsck_tree {
+    struct fsck_leaves leaves; /* whose entries can be read, at least in part */
+    struct fsck_blocks nodes;
+    bool damaged, repair;
+};
+
+/* A directory whose tree is damaged, as pass 4 has claimed it. */
+struct fsck_damaged_dir {
+    uint64_t ino;
+    struct fsck_tree tree;
+};
+
 struct fsck {
     struct pool *pool;
     const struct fsck_options *options;
@@ -90,6 +103,7 @@ struct fsck {
     uint64_t take_cursor; /* fsck_take */
 
     struct fsck_extents table; /* the inode table's map */
+    struct fsck_blocks table_nodes;
     uint64_t table_blocks;
     uint64_t capacity; /* inode numbers below this have a record, holes of the table apart */
     struct fsck_inode *inode;
@@ -98,6 +112,9 @@ struct fsck {
     struct fsck_rebuild *rebuild;
     size_t rebuild_count, rebuild_room;
     bool table_rebuild;
+
+    struct fsck_damaged_dir *damaged_dir; /* in the order of their numbers */
+    size_t damaged_dir_count, damaged_dir_room;
 
     /* fsck_write.c */
     uint8_t *log;      /* the entry being made */
@@ -175,7 +192,8 @@ uint64_t fsck_line_offset(const struct fsck *fsck, uint64_t line);
 const struct dxf_inode *fsck_record(const struct fsck *fsck, uint64_t ino);
 /* Adds a record, sealed (or made zero), to the transaction. Not committed. */
 int fsck_put_record(struct fsck *fsck, uint64_t ino, struct dxf_inode *record);
-/* The same for the bit of its number. */
+/* The same for the bit of its number. In a hole of the table that is nothing yet: fsck_table_fill
+ * makes the lines there from what is known of the inodes. */
 int fsck_put_number(struct fsck *fsck, uint64_t ino, bool used);
 /* A free number and its bit in the transaction. -ENOSPC. */
 int fsck_new_number(struct fsck *fsck, uint64_t *ret_ino);
@@ -215,14 +233,13 @@ uint64_t fsck_chain_length(const struct fsck *fsck, uint64_t ino, uint64_t head)
 
 /* ---- fsck_dirtree.c --------------------------------------------------------------------------- */
 
-struct fsck_tree {
-    struct fsck_leaves leaves; /* whose entries can be read, at least in part */
-    struct fsck_blocks nodes;
-    bool damaged, repair;
-};
+/* With flags, in pass 4. With 0, later: a tree that is damaged is what was claimed of it then, so that
+ * a leaf that is there twice, or belongs to another, is not read for this directory. */
 int fsck_dir_walk(struct fsck *fsck, uint64_t ino, const struct dxf_inode *dir, unsigned flags,
                   struct fsck_tree *ret_tree);
 void fsck_tree_free(struct fsck_tree *tree);
+/* Pass 4, in the order of the numbers: keeps the tree, which is empty then. */
+int fsck_dir_keep(struct fsck *fsck, uint64_t ino, struct fsck_tree *tree);
 uint64_t fsck_name_hash(const struct fsck *fsck, const char *name, size_t length);
 
 /* One entry, in place or made up. */

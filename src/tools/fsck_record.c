@@ -220,25 +220,8 @@ int fsck_pass_records(struct fsck *fsck)
     return error;
 }
 
-/* The first numbers are always taken. */
-static int mark_first(struct fsck *fsck)
-{
-    const struct dxf_bitmap_line *line = pool_at(fsck->pool, fsck_line_offset(fsck, 0));
-    int error = 0;
-
-    for (uint64_t ino = 0; ino < DXF_INO_FIRST && error == 0; ino++) {
-        if (le64_get(line->bits[0]) >> ino & 1)
-            continue;
-        error = fsck_put_number(fsck, ino, true);
-        if (error == 0)
-            error = fsck_commit(fsck);
-    }
-    return error;
-}
-
 int fsck_records_filled(struct fsck *fsck)
 {
-    bool made = false;
     int error = 0;
 
     for (uint64_t ino = DXF_INO_ROOT; ino <= DXF_INO_ORPHANS && error == 0; ino++) {
@@ -247,10 +230,7 @@ int fsck_records_filled(struct fsck *fsck)
             le16_get(inode->mode) != 0)
             continue;
         error = make_anew(fsck, ino, "there is none", &fsck->inode[ino].type);
-        made |= fsck->inode[ino].type != 0;
     }
-    if (error == 0 && made && fsck_line_offset(fsck, 0) != 0)
-        error = mark_first(fsck);
     /* Nothing can be said of names without a root. */
     if (fsck->inode[DXF_INO_ROOT].type == 0)
         fsck->incomplete = true;

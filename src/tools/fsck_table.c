@@ -3,7 +3,8 @@
  * The check, pass 2: the inode table, and the way to records and lines of the inode bitmap.
  *
  * The table's map is kept as a list of extents in order. Where it has a hole (a damaged node took
- * its part with it) there are no records; a repair puts free ones there, once blocks can be taken.
+ * its part with it) there are no records, or no inode bitmap; a repair puts free records there, or the
+ * bitmap of the records that are known, once blocks can be taken.
  */
 #include "tools/fsck_private.h"
 
@@ -91,7 +92,7 @@ int fsck_put_number(struct fsck *fsck, uint64_t ino, bool used)
     struct dxf_bitmap_line line;
 
     if (offset == 0)
-        return -EUCLEAN;
+        return 0;
     memcpy(&line, pool_at(fsck->pool, offset), sizeof(line));
     uint64_t word = le64_get(line.bits[bit / 64]), mask = 1ull << bit % 64;
     line.bits[bit / 64] = le64_make(used ? word | mask : word & ~mask);
@@ -246,6 +247,8 @@ int fsck_pass_table(struct fsck *fsck)
                 error = fsck_commit(fsck);
         }
     }
+    fsck->table_nodes = map.nodes;
+    map.nodes = (struct fsck_blocks){ 0 };
     fsck_map_free(&map);
     if (error < 0)
         return error;
@@ -266,10 +269,35 @@ int fsck_pass_table(struct fsck *fsck)
     return 0;
 }
 
-/* A zero block for each hole, then the map written anew. Returns 0, or how it failed. */
+/* A block of the table that was lost: free records, or the lines of the inode bitmap as the records
+ * that are there have it. */
+static void make_block(const struct fsck *fsck, uint64_t logical,
+                       struct dxf_bitmap_line lines[LINES_PER_BLOCK])
+{
+    uint64_t number = logical / DXF_TABLE_GROUP_BLOCKS * LINES_PER_BLOCK;
+
+    memset(lines, 0, DXF_BLOCK_SIZE);
+    for (unsigned i = 0; i < LINES_PER_BLOCK && logical % DXF_TABLE_GROUP_BLOCKS == 0; i++) {
+        uint64_t bits[7] = { 0 }, any = 0;
+        for (unsigned bit = 0; bit < DXF_LINE_BITS; bit++) {
+            uint64_t ino = (number + i) * DXF_LINE_BITS + bit;
+            if (ino < DXF_INO_FIRST || (ino < fsck->capacity && (fsck->inode[ino].type != 0 ||
+                                                                 fsck->inode[ino].flags != 0)))
+                bits[bit / 64] |= 1ull << bit % 64;
+        }
+        for (unsigned word = 0; word < 7; word++) {
+            lines[i].bits[word] = le64_make(bits[word]);
+            any |= bits[word];
+        }
+        if (any != 0)
+            seal_bitmap_line(&lines[i], number + i);
+    }
+}
+
+/* A block for each hole, then the map written anew. Returns 0, or how it failed. */
 static int fill_holes(struct fsck *fsck, struct fsck_extents *ret_filled)
 {
-    static const uint8_t zeros[DXF_BLOCK_SIZE];
+    struct dxf_bitmap_line block[LINES_PER_BLOCK];
     uint64_t at = 0;
 
     for (size_t i = 0; i <= fsck->table.count; i++) {
@@ -278,8 +306,9 @@ static int fill_holes(struct fsck *fsck, struct fsck_extents *ret_filled)
         for (; at < until; at++) {
             struct fsck_extent extent = { .logical = at, .length = 1 };
             int error = fsck_take(fsck, &extent.physical);
+            make_block(fsck, at, block);
             if (error == 0)
-                error = fsck_write_block(fsck, extent.physical, zeros);
+                error = fsck_write_block(fsck, extent.physical, block);
             if (error == 0)
                 error = fsck_extents_add(ret_filled, &extent);
             if (error < 0)
@@ -316,7 +345,8 @@ uint64_t fsck_table_fill(struct fsck *fsck)
         error = fsck_put_record(fsck, DXF_INO_TABLE, &record);
         if (error == 0)
             error = fsck_commit(fsck);
-        /* The old nodes stay claimed, which leaks a few blocks until the next check. */
+        for (size_t i = 0; i < fsck->table_nodes.count && error == 0; i++)
+            fsck_unclaim(fsck, fsck->table_nodes.block[i], 1);
         free(fsck->table.extent);
         fsck->table = filled;
         return (uint64_t)(error < 0);

@@ -39,6 +39,8 @@ static int check_tree(struct fsck *fsck, uint64_t ino)
         struct fsck_tree tree = { 0 };
         error = fsck_dir_walk(fsck, ino, fsck_record(fsck, ino), flags, &tree);
         note_tree(fsck, ino, tree.damaged, tree.repair);
+        if (error == 0 && tree.damaged)
+            error = fsck_dir_keep(fsck, ino, &tree);
         fsck_tree_free(&tree);
     } else if (type == S_IFREG >> 12 && fsck_record(fsck, ino)->layout == DXF_LAYOUT_TREE) {
         struct fsck_map map = { 0 };

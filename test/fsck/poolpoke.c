@@ -13,6 +13,7 @@
  * may be lost (names of poolfill; - nothing).
  */
 #include "image.h"
+#include "metadata.h"
 
 #include "base/checksum.h"
 
@@ -81,6 +82,13 @@ static void flip(void *place)
     *(uint8_t *)place ^= 0x55;
 }
 
+static void set_bit(uint64_t block, bool on)
+{
+    le64 *word = &image_line(block)->bits[block % DXF_LINE_BITS / 64];
+    uint64_t mask = 1ull << block % DXF_LINE_BITS % 64;
+    *word = le64_make(on ? le64_get(*word) | mask : le64_get(*word) & ~mask);
+    seal_bitmap_line(image_line(block), block / DXF_LINE_BITS);
+}
 static void super_primary(void)
 {
     flip(&IMAGE_SUPER->uuid[3]);
@@ -247,6 +255,75 @@ static void table_hole(void)
     table->blocks = le64_make(le64_get(table->blocks) - 1);
     seal_inode(table, DXF_INO_TABLE);
 }
+/* The first block of the table: the inode bitmap. The records are there. */
+static void table_bitmap_hole(void)
+{
+    struct dxf_inode *table = image_anchor();
+    uint64_t word0 = le64_get(table->extent[0].word0), word1 = le64_get(table->extent[0].word1);
+
+    if ((word0 & DXF_EXTENT_LENGTH_MASK) == 0)
+        image_missing("long extent of the inode table");
+    table->extent[0].word0 = le64_make((1ull << DXF_EXTENT_LOGICAL_SHIFT) + word0 - 1);
+    table->extent[0].word1 = le64_make(word1 + 1);
+    table->blocks = le64_make(le64_get(table->blocks) - 1);
+    seal_inode(table, DXF_INO_TABLE);
+}
+static void symlink_chain(void)
+{
+    flip((uint8_t *)image_block(le64_get(named("long")->tree.root)) + 40);
+}
+/* The number of an inode that goes has no line then. */
+static void table_bitmap_hole_symlink(void)
+{
+    symlink_chain();
+    table_bitmap_hole();
+}
+static struct dxf_node *table_node(uint64_t block, unsigned level, unsigned count)
+{
+    struct dxf_node *node = image_block(block);
+
+    memset(node, 0, sizeof(*node));
+    node->header.magic = le32_make(DXF_MAGIC_EXTENT_NODE);
+    node->header.self = le64_make(block);
+    node->header.level = le16_make((uint16_t)level);
+    node->header.count = le16_make((uint16_t)count);
+    set_bit(block, true);
+    return node;
+}
+/* The map of the table is a tree. Of its nodes the one is damaged that has the last block. */
+static void table_tree(void)
+{
+    struct dxf_inode *table = image_anchor();
+    unsigned last = table->count - 1u;
+    uint64_t root = image_blocks - 8, first = root + 1, second = root + 2;
+    uint64_t word0 = le64_get(table->extent[last].word0), length = word0 & DXF_EXTENT_LENGTH_MASK;
+    uint64_t end = (word0 >> DXF_EXTENT_LOGICAL_SHIFT) + length;
+    struct dxf_node *node;
+
+    if (length == 0)
+        image_missing("long extent of the inode table");
+    node = table_node(second, 0, 1);
+    node->extent[0] = (struct dxf_extent){
+        .word0 = le64_make(end << DXF_EXTENT_LOGICAL_SHIFT),
+        .word1 = le64_make(le64_get(table->extent[last].word1) + length),
+    };
+    seal_block(&node->header);
+    flip(&node->extent[0]);
+    table->extent[last].word0 = le64_make(word0 - 1);
+    node = table_node(first, 0, last + 1);
+    memcpy(node->extent, table->extent, (last + 1) * sizeof(struct dxf_extent));
+    seal_block(&node->header);
+    node = table_node(root, 1, 2);
+    node->index[0].child = le64_make(first);
+    node->index[1] = (struct dxf_index){ le64_make(end), le64_make(second) };
+    seal_block(&node->header);
+    memset(table->inlined, 0, sizeof(table->inlined));
+    table->layout = DXF_LAYOUT_TREE;
+    table->count = 2;
+    table->tree.root = le64_make(root);
+    table->blocks = le64_make(le64_get(table->blocks) + 3);
+    seal_inode(table, DXF_INO_TABLE);
+}
 static void table_size(void)
 {
     image_anchor()->size = le64_make(le64_get(image_anchor()->size) + DXF_BLOCK_SIZE);
@@ -393,10 +470,6 @@ static void xattr_payload(void)
     chain->payload[0] = 99;
     seal_block(&chain->header);
 }
-static void symlink_chain(void)
-{
-    flip((uint8_t *)image_block(le64_get(named("long")->tree.root)) + 40);
-}
 static void symlink_nul(void)
 {
     struct dxf_chain *chain = image_block(le64_get(named("long")->tree.root));
@@ -416,6 +489,27 @@ static void dir_leaf_header(void)
 static void dir_leaf_gone(void)
 {
     memset(image_owned(DXF_MAGIC_DIR_LEAF, ino_of("many"), 0, 1), 0x5a, DXF_BLOCK_SIZE);
+}
+static void clear_entry(uint64_t dir, struct dxf_dirent *entry)
+{
+    entry->name_length = entry->type = 0;
+    entry->hash = entry->inode = le64_make(0);
+    seal_dirent(entry, dir);
+}
+/* A leaf of a few names is there twice, instead of another one. */
+static void dir_leaf_twice(void)
+{
+    struct dxf_node *node = image_owned(DXF_MAGIC_DIR_NODE, ino_of("many"), 1, 0);
+    struct dxf_dir_leaf *leaf = image_block(le64_get(node->index[1].child));
+
+    for (uint32_t at = 0, n = 0; at < sizeof(leaf->entries); n++) {
+        struct dxf_dirent *entry = (void *)(leaf->entries + at);
+        if (n >= 8)
+            clear_entry(ino_of("many"), entry);
+        at += le16_get(entry->length);
+    }
+    node->index[2].child = node->index[1].child;
+    seal_block(&node->header);
 }
 static void dir_entry_csum(void)
 {
@@ -505,10 +599,7 @@ static void dir_loop(void)
 }
 static void drop_entry(const char *name)
 {
-    struct dxf_dirent *entry = entry_of(DXF_INO_ROOT, name, NULL);
-    entry->name_length = entry->type = 0;
-    entry->hash = entry->inode = le64_make(0);
-    reseal(DXF_INO_ROOT, entry);
+    clear_entry(DXF_INO_ROOT, entry_of(DXF_INO_ROOT, name, NULL));
 }
 static void unreached_file(void)
 {
@@ -548,13 +639,6 @@ static void orphan_place(void)
 static void bitmap_csum(void)
 {
     flip(&image_line(2000)->bits[1]);
-}
-static void set_bit(uint64_t block, bool on)
-{
-    le64 *word = &image_line(block)->bits[block % DXF_LINE_BITS / 64];
-    uint64_t mask = 1ull << block % DXF_LINE_BITS % 64;
-    *word = le64_make(on ? le64_get(*word) | mask : le64_get(*word) & ~mask);
-    seal_bitmap_line(image_line(block), block / DXF_LINE_BITS);
 }
 static void bitmap_leak(void)
 {
@@ -601,6 +685,9 @@ static const struct {
     { "113-insert-pending", intent_insert_pending, "n", "113", "-" },
     { "201-anchor", anchor_csum, "-", "201", "-" },
     { "202-table-hole", table_hole, "-", "202,505", "many" },
+    { "202-inode-bitmap-hole", table_bitmap_hole, "-", "202", "-" },
+    { "202-inode-bitmap-hole-symlink", table_bitmap_hole_symlink, "-", "202,406", "long" },
+    { "202-table-tree", table_tree, "-", "202,401", "many" },
     { "203-table-size", table_size, "p", "203", "-" },
     { "204-inode-line", inode_line_csum, "p", "204", "-" },
     { "205-number-leaked", inode_leaked, "p", "205", "-" },
@@ -625,6 +712,7 @@ static const struct {
     { "402-extent-order", extent_order, "-", "402", "spread" },
     { "403-block-twice", block_twice, "-", "403", "second" },
     { "403-block-of-directory", block_twice_tree, "-", "403", "small" },
+    { "403-leaf-twice", dir_leaf_twice, "-", "403,512", "many" },
     { "404-block-fixed", block_fixed, "-", "404", "small" },
     { "405-xattr-checksum", xattr_csum, "-", "405", "attrs" },
     { "405-xattr-loop", xattr_loop, "-", "405", "attrs" },
@@ -659,68 +747,6 @@ static const struct {
 };
 #define CASES (sizeof(cases) / sizeof(cases[0]))
 
-/* ---- metadata in use, for "one byte changed" --------------------------------------------------------- */
-
-static void range(uint64_t offset, uint64_t length, const char *what)
-{
-    printf("%" PRIu64 " %" PRIu64 " %s\n", offset, length, what);
-}
-
-static uint64_t offset_of(const void *place)
-{
-    return (uint64_t)((const uint8_t *)place - image_base);
-}
-
-/* An inode without its times, which are in no checksum. */
-static void inode_ranges(const struct dxf_inode *inode, const char *what)
-{
-    range(offset_of(inode), offsetof(struct dxf_inode, atime), what);
-    range(offset_of(&inode->parent), sizeof(*inode) - offsetof(struct dxf_inode, parent), what);
-}
-
-static void leaf_ranges(const struct dxf_dir_leaf *leaf)
-{
-    range(offset_of(leaf), sizeof(leaf->header), "leaf");
-    for (uint32_t at = 0; at < sizeof(leaf->entries);) {
-        const struct dxf_dirent *entry = (const void *)(leaf->entries + at);
-        range(offset_of(entry), sizeof(*entry) + entry->name_length, "entry");
-        at += le16_get(entry->length);
-    }
-}
-
-static void list_metadata(void)
-{
-    uint64_t lines = (image_blocks + DXF_LINE_BITS - 1) / DXF_LINE_BITS;
-
-    range(0, DXF_BLOCK_SIZE, "superblock");
-    range((uint64_t)DXF_SPARE_BLOCK * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, "spare");
-    range(offset_of(slot(0)), sizeof(struct dxf_retire), "retire");
-    range(offset_of(slot(1)), sizeof(struct dxf_retire), "retire");
-    range((uint64_t)DXF_INTENT_BLOCK * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, "intents");
-    range((uint64_t)DXF_BADBLOCK_BLOCK * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, "badblocks");
-    range(offset_of(image_line(0)), lines * DXF_LINE_SIZE, "bitmap");
-    inode_ranges(image_anchor(), "anchor");
-    for (uint64_t ino = 0; ino < 64; ino++)
-        if (ino != 0 && le16_get(image_record(ino)->mode) != 0)
-            inode_ranges(image_record(ino), "inode");
-    range(offset_of(image_inode_line(0)), DXF_LINE_SIZE * 4, "inodebitmap");
-    range(offset_of(orphan_line()), DXF_BLOCK_SIZE, "orphans");
-    for (uint64_t block = 512; block < image_blocks; block++) {
-        const struct dxf_block_header *header = image_block(block);
-        uint64_t owner = le64_get(header->owner);
-        if (owner >= 16 && owner != ino_of("long") && owner != ino_of("attrs") &&
-            owner != ino_of("many"))
-            continue;
-        if (image_has_header(block, DXF_MAGIC_EXTENT_NODE, owner) ||
-            image_has_header(block, DXF_MAGIC_DIR_NODE, owner))
-            range(block * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, "node");
-        else if (image_has_header(block, DXF_MAGIC_CHAIN, owner))
-            range(block * DXF_BLOCK_SIZE, DXF_BLOCK_SIZE, "chain");
-        else if (image_has_header(block, DXF_MAGIC_DIR_LEAF, owner))
-            leaf_ranges(image_block(block));
-    }
-}
-
 static void list(void)
 {
     for (size_t i = 0; i < CASES; i++)
@@ -752,7 +778,8 @@ int main(int argc, char **argv)
     }
     image_blocks = (uint64_t)st.st_size / DXF_BLOCK_SIZE;
     if (strcmp(argv[2], "metadata") == 0) {
-        list_metadata();
+        const uint64_t owners[] = { ino_of("long"), ino_of("attrs"), ino_of("many") };
+        metadata_list(owners, 3, orphan_line());
         return 0;
     }
     if (strcmp(argv[2], "byte") == 0 && argc == 4) {
