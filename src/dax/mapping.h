@@ -41,6 +41,10 @@ struct dax_door {
     uint32_t count, busy;
     bool stopped;
     struct dax_door *next;
+
+    /* fs's: in quarantine (fs/door.c). */
+    struct dax_door *waits_next;
+    unsigned number;
 };
 
 /* What a file must have to be mapped; embedded in the inode. All zero: nothing is mapped. */

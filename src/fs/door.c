@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Doors that map, as fs/fs.h has them.
+ * Doors that map, as fs/fs.h has them, and the quarantine: a door whose user may have gone, and may not,
+ * keeps its pins until the lock says that nobody maps what it was handed.
+ *
+ * The settler asks. While it ends a door, settle_busy is set: who wants to do something with that door
+ * waits for it.
  */
 #include "fs/mapped.h"
+
+#include "media/pool.h"
 
 int fs_door_add(struct fs *fs, struct dax_door *door)
 {
@@ -14,17 +20,82 @@ void fs_door_stop(struct fs *fs, struct dax_door *door)
     dax_door_stop(&fs->dax, door);
 }
 
+static struct dax_door **quarantine_find(struct fs *fs, const struct dax_door *door)
+{
+    struct dax_door **link = &fs->quarantined;
+
+    while (*link && *link != door)
+        link = &(*link)->waits_next;
+    return link;
+}
+
+void fs_door_quarantine(struct fs *fs, struct dax_door *door, unsigned number)
+{
+    dax_door_stop(&fs->dax, door);
+    pthread_mutex_lock(&fs->settle_mutex);
+    if (!*quarantine_find(fs, door)) {
+        door->waits_next = fs->quarantined;
+        fs->quarantined = door;
+    }
+    door->number = number;
+    pthread_cond_signal(&fs->settle_more);
+    pthread_mutex_unlock(&fs->settle_mutex);
+}
+
+bool fs_door_is_quarantined(struct fs *fs, const struct dax_door *door)
+{
+    bool found;
+
+    pthread_mutex_lock(&fs->settle_mutex);
+    found = *quarantine_find(fs, door) != NULL;
+    pthread_mutex_unlock(&fs->settle_mutex);
+    return found;
+}
+
+void quarantine_look(struct fs *fs)
+{
+    struct dax_door **link = &fs->quarantined, *door;
+
+    while ((door = *link) && pool_door_is_held(fs->pool, door->number))
+        link = &door->waits_next;
+    if (!door)
+        return;
+    fs->settle_busy = true;
+    pthread_mutex_unlock(&fs->settle_mutex);
+    dax_door_over(&fs->dax, door, mapping_gone, fs);
+    pthread_mutex_lock(&fs->settle_mutex);
+    *quarantine_find(fs, door) = door->waits_next;
+    fs->settle_busy = false;
+    pthread_cond_broadcast(&fs->settle_done);
+}
+
+static void quarantine_leave(struct fs *fs, const struct dax_door *door)
+{
+    struct dax_door **link;
+
+    pthread_mutex_lock(&fs->settle_mutex);
+    while (*quarantine_find(fs, door) && fs->settle_busy)
+        pthread_cond_wait(&fs->settle_done, &fs->settle_mutex);
+    link = quarantine_find(fs, door);
+    if (*link)
+        *link = door->waits_next;
+    pthread_mutex_unlock(&fs->settle_mutex);
+}
+
 void fs_door_resume(struct fs *fs, struct dax_door *door)
 {
+    quarantine_leave(fs, door);
     dax_door_resume(&fs->dax, door);
 }
 
 void fs_door_over(struct fs *fs, struct dax_door *door)
 {
+    quarantine_leave(fs, door);
     dax_door_over(&fs->dax, door, mapping_gone, fs);
 }
 
 void fs_door_remove(struct fs *fs, struct dax_door *door)
 {
+    quarantine_leave(fs, door);
     dax_door_remove(&fs->dax, door);
 }

@@ -235,6 +235,10 @@ int fs_door_add(struct fs *fs, struct dax_door *door);
 /* Nothing is mapped or unmapped through it any more, though its user may still reach what is: the
  * quarantine. It ends with over, when nobody can, or with resume, when the user goes on. */
 void fs_door_stop(struct fs *fs, struct dax_door *door);
+/* Stops it, and asks now and then whether anybody still has descriptors of this number (media/pool.h) or
+ * maps them: when nobody does, it is over. */
+void fs_door_quarantine(struct fs *fs, struct dax_door *door, unsigned number);
+bool fs_door_is_quarantined(struct fs *fs, const struct dax_door *door);
 void fs_door_resume(struct fs *fs, struct dax_door *door);
 void fs_door_over(struct fs *fs, struct dax_door *door);
 void fs_door_remove(struct fs *fs, struct dax_door *door);

@@ -87,6 +87,7 @@ struct fs {
     pthread_cond_t settle_more, settle_done;
     struct mapping *settle_first;
     bool settle_busy, settle_stop, settler_running;
+    struct dax_door *quarantined; /* under settle_mutex */
 };
 
 /* ---- cache.c ---- */

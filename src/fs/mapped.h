@@ -91,6 +91,13 @@ int take_zero_pinned(struct fs *fs, struct inode *inode, uint64_t from, uint64_t
 void mapping_gone(void *arg, struct mapping *mapping);
 /* Stores made through a mapping that may be written: moves mtime and ctime. */
 void mapping_touch(struct fs *fs, struct inode *inode);
+/* ---- door.c ---- */
+
+/* The settler's, which holds settle_mutex: ends what nobody has any more. */
+void quarantine_look(struct fs *fs);
+
+/* ---- settle.c, the settler ---- */
+
 int settler_start(struct fs *fs);
 void settler_drain(struct fs *fs);
 void settler_stop(struct fs *fs);

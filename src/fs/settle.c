@@ -22,6 +22,8 @@
 
 /* How long the settler waits for one range before it looks after others. */
 #define SETTLE_WAIT_NS 50000000
+/* How often it asks about doors in quarantine. */
+#define QUARANTINE_LOOK_NS 200000000
 
 static const uint8_t zeros[DXF_BLOCK_SIZE];
 
@@ -197,17 +199,31 @@ static int settle(struct fs *fs, struct mapping *mapping, const struct fs_reques
 
 /* ---- the settler -------------------------------------------------------------------------------- */
 
-static struct timespec settle_deadline(void)
+static struct timespec deadline_in(clockid_t clock, long ns)
 {
     struct timespec time;
 
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    time.tv_nsec += SETTLE_WAIT_NS;
+    clock_gettime(clock, &time);
+    time.tv_nsec += ns;
     if (time.tv_nsec >= 1000000000) {
         time.tv_nsec -= 1000000000;
         time.tv_sec++;
     }
     return time;
+}
+
+/* settle_mutex is held. */
+static void wait_for_more(struct fs *fs)
+{
+    struct timespec deadline;
+
+    if (!fs->quarantined) {
+        pthread_cond_wait(&fs->settle_more, &fs->settle_mutex);
+        return;
+    }
+    deadline = deadline_in(CLOCK_REALTIME, QUARANTINE_LOOK_NS);
+    if (pthread_cond_timedwait(&fs->settle_more, &fs->settle_mutex, &deadline) == ETIMEDOUT)
+        quarantine_look(fs);
 }
 
 static void *settler_main(void *arg)
@@ -223,13 +239,13 @@ static void *settler_main(void *arg)
         if (!mapping) {
             if (fs->settle_stop)
                 break;
-            pthread_cond_wait(&fs->settle_more, &fs->settle_mutex);
+            wait_for_more(fs);
             continue;
         }
         fs->settle_first = mapping->next;
         fs->settle_busy = true;
         pthread_mutex_unlock(&fs->settle_mutex);
-        deadline = settle_deadline();
+        deadline = deadline_in(CLOCK_MONOTONIC, SETTLE_WAIT_NS);
         r = settle(fs, mapping,
                    &(struct fs_request){ .wait = &(struct lock_wait){ .deadline = &deadline } });
         if (r == 0) {

@@ -120,6 +120,16 @@ static inline void *pool_block(const struct pool *pool, uint64_t block)
     return pool->base + (block << DXF_BLOCK_SHIFT);
 }
 
+/*
+ * A descriptor of the pool for the door of this number to hand out, opened anew: it, and every mapping made
+ * of it, holds a shared lock that keeps another server from the pool, and that says whether the door's user
+ * still has any. The caller closes it. -EINVAL over memory; as open(2) and fcntl(2).
+ */
+#define POOL_DOORS 1024u
+int pool_door_open(struct pool *pool, unsigned number, bool read_only);
+/* Whether anybody has it, or maps it. */
+bool pool_door_is_held(const struct pool *pool, unsigned number);
+
 /* Makes sure that the host has room for this range of a sparse pool: 0, -ENOSPC. A bit test for
  * ranges that were asked for before. */
 int pool_reserve(struct pool *pool, uint64_t offset, uint64_t length);

@@ -209,3 +209,36 @@ int pool_lock_take(int fd, const char *path, bool exclusive, char **ret_message)
         return message_in_use(fd, path, ret_message);
     return 0;
 }
+
+int pool_door_open(struct pool *pool, unsigned number, bool read_only)
+{
+    struct flock own = {
+        .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 1 + (off_t)number, .l_len = 1
+    };
+    char path[32];
+    int fd;
+
+    if (pool->fd < 0 || number >= POOL_DOORS)
+        return -EINVAL;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", pool->fd);
+    fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (fcntl(fd, F_OFD_SETLK, &own) != 0) {
+        int error = -errno;
+
+        close(fd);
+        return error;
+    }
+    return fd;
+}
+
+bool pool_door_is_held(const struct pool *pool, unsigned number)
+{
+    struct flock any = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1 + (off_t)number, .l_len = 1
+    };
+
+    /* Who can not be asked about is held. */
+    return fcntl(pool->fd, F_OFD_GETLK, &any) != 0 || any.l_type != F_UNLCK;
+}

@@ -6,6 +6,8 @@
 #include "window.h"
 
 #include <linux/falloc.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define MIB (1u << 20)
 #define CHUNK (2u * MIB)
@@ -375,6 +377,86 @@ START_TEST(test_quarantine)
 }
 END_TEST
 
+static bool quarantine_ends(void)
+{
+    for (unsigned i = 0; i < 1000 && fs_door_is_quarantined(fx.fs, &a.door); i++)
+        usleep(10000);
+    return !fs_door_is_quarantined(fx.fs, &a.door);
+}
+
+/* The user of a door is gone when nobody has its descriptor or maps it, closed or not. */
+START_TEST(test_quarantine_ends_with_the_last_mapping)
+{
+    struct fs_handle *handle = fx_create("f");
+    struct pool *pool = fx.below.pool;
+    void *map;
+    int fd;
+
+    ck_assert_int_eq(pool_door_open(pool, 3, false), -EINVAL);
+    pool->fd = memfd_create("pool", MFD_CLOEXEC);
+    ck_assert_int_ge(pool->fd, 0);
+    ck_assert_int_eq(ftruncate(pool->fd, CHUNK), 0);
+    ck_assert_int_eq(pool_door_open(pool, POOL_DOORS, false), -EINVAL);
+    ck_assert(!pool_door_is_held(pool, 3));
+    fd = pool_door_open(pool, 3, false);
+    ck_assert_int_ge(fd, 0);
+    map = mmap(NULL, CHUNK, PROT_READ, MAP_SHARED, fd, 0);
+    ck_assert_ptr_ne(map, MAP_FAILED);
+    close(fd);
+    ck_assert(pool_door_is_held(pool, 3));
+    ck_assert(!pool_door_is_held(pool, 2));
+
+    ck_assert_int_eq(truncate_to(handle, CHUNK), 0);
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), 0);
+    ck_assert_int_eq(truncate_to(handle, 0), 0);
+    fs_door_quarantine(fx.fs, &a.door, 3);
+    ck_assert_int_eq(fault(&a, handle, 0, 1, true), -ENXIO);
+    ck_assert_int_eq(fs_unmap(fx.fs, &fx.rq, &a.door, 0), -ENODEV);
+    usleep(500000);
+    ck_assert(fs_door_is_quarantined(fx.fs, &a.door));
+    ck_assert_uint_eq(fx_attr(fs_handle_ino(handle)).blocks, CHUNK / 4096);
+
+    munmap(map, CHUNK);
+    ck_assert(quarantine_ends());
+    fs_settle(fx.fs);
+    ck_assert_uint_eq(fx_attr(fs_handle_ino(handle)).blocks, 0);
+    close(pool->fd);
+    pool->fd = -1;
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
+/* What the door is told ends a quarantine too. */
+START_TEST(test_quarantine_is_left)
+{
+    struct fs_handle *handle = fx_create("f");
+    struct pool *pool = fx.below.pool;
+    int fd;
+
+    pool->fd = memfd_create("pool", MFD_CLOEXEC);
+    fd = pool_door_open(pool, 0, true);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(truncate_to(handle, CHUNK), 0);
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), 0);
+    fs_door_quarantine(fx.fs, &a.door, 0);
+    fs_door_resume(fx.fs, &a.door);
+    ck_assert(!fs_door_is_quarantined(fx.fs, &a.door));
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), 0);
+    fs_door_quarantine(fx.fs, &a.door, 0);
+    fs_door_quarantine(fx.fs, &a.door, 0);
+    fs_door_over(fx.fs, &a.door);
+    ck_assert(!fs_door_is_quarantined(fx.fs, &a.door));
+    fs_door_remove(fx.fs, &a.door);
+    window_destroy(&a);
+    window_init(&a, pool, "a", false);
+    ck_assert_int_eq(fs_door_add(fx.fs, &a.door), 0);
+    close(fd);
+    close(pool->fd);
+    pool->fd = -1;
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
 START_TEST(test_bad_requests)
 {
     struct fs_handle *handle = fx_create("f");
@@ -512,6 +594,8 @@ int main(void)
     tcase_add_test(tcase, test_a_crash_frees_what_pins_kept);
     tcase_add_test(tcase, test_an_unlinked_file_stays_while_mapped);
     tcase_add_test(tcase, test_quarantine);
+    tcase_add_test(tcase, test_quarantine_ends_with_the_last_mapping);
+    tcase_add_test(tcase, test_quarantine_is_left);
     tcase_add_test(tcase, test_bad_requests);
     tcase_add_test(tcase, test_a_mapper_that_fails);
     tcase_add_test(tcase, test_times_and_fsync);
