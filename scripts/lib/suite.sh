@@ -83,6 +83,14 @@ unit_tap() {
         sed -E 's/^((not )?ok [^ ]+) ([^ :]+):/\1-\3:/'
 }
 
+# preloaded COMMAND...: with the library by which the programs that it runs collapse and insert.
+preloaded() (
+    export LD_PRELOAD=$BUILD/src/tools/libdaxfuse-fallocate.so
+    # Our library comes before the sanitizer's, and that is all right: it allocates nothing.
+    export ASAN_OPTIONS="${ASAN_OPTIONS:-}${ASAN_OPTIONS:+:}verify_asan_link_order=0"
+    "$@"
+)
+
 # nested_suite NAME PREFIX: another suite, against the OUT and BUILD of now.
 nested_suite() {
     local line work

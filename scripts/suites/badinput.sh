@@ -29,6 +29,8 @@ suite_run() {
     namespaces
     floods
     bad_answers
+    ioctls
+    ranges
     doors
     names
     with_host_full never
@@ -437,11 +439,63 @@ extents {}
 extents {"extents": {"a": 1}}
 extents {"extents": "x", "extent_count": -1}
 extents {"extents": [1, null, {"offset": 18446744073709551615, "length": 18446744073709551615, "unwritten": {}}, []]}
+mappings {}
+mappings {"mappings": {"a": 1}, "mapping_count": "x"}
+mappings {"mappings": [1, null, [], {"inode": -1, "offset": {}, "door": [2], "pinned": "x", "slot": 1e300}]}
 grow {"size": {}}
 grow {"size_before": -1, "size": 18446744073709551615}
 END
     bad_peer_end
     rm -f "$socket" said
+}
+
+# What files understand beyond the calls of every filesystem, with values that are none.
+ioctls() {
+    expect ioctl:mount "$OUT/bin/daxfuse" good "$MNT" || return
+    "$BUILD/test/badinput/ioctls" "$MNT" "$SEED"
+    expect ioctl:lives touch "$MNT/alive"
+    expect ioctl:umount pool_umount good "$MNT" || umount -l "$MNT"
+    expect ioctl:fsck "$OUT/bin/fsck.daxfuse" -n good
+}
+
+# What daxfuse-ctl fallocate is told.
+ranges() {
+    local ctl=$OUT/bin/daxfuse-ctl file=$MNT/range
+    expect range:mount "$OUT/bin/daxfuse" good "$MNT" || return
+    MOUNTED=1
+    seq -w 1 4000 >"$file"
+    cp "$file" same
+    mkfifo "$MNT/fifo"
+    refused range:no-length 2 'fallocate: .*--length' "$ctl" fallocate --collapse "$file"
+    refused range:two-modes 2 'one of --collapse' "$ctl" fallocate --collapse --insert -l 4K "$file"
+    refused range:keep 2 'change the size' "$ctl" fallocate --insert --keep-size -l 4K "$file"
+    refused range:another-command 2 'stat: only fallocate' "$ctl" stat --length 4K "$MNT"
+    refused range:no-file 2 'name one' "$ctl" fallocate --collapse -l 4K
+    refused range:length-word 1 'range: x is no length' "$ctl" fallocate --collapse -l x "$file"
+    refused range:length-negative 1 'is no length' "$ctl" fallocate --collapse -l -4096 "$file"
+    refused range:length-huge 1 'is no length' "$ctl" fallocate --collapse -l 9223372036854775808 "$file"
+    refused range:offset-word 1 'is no offset' "$ctl" fallocate --collapse -o 1Q -l 4K "$file"
+    refused range:length-0 1 'multiples of 4096' "$ctl" fallocate --collapse -l 0 "$file"
+    refused range:length-0-punch 1 'above 0' "$ctl" fallocate --punch -l 0 "$file"
+    refused range:unaligned 1 'multiples of 4096' "$ctl" fallocate --collapse -o 1 -l 4K "$file"
+    refused range:to-end 1 'truncate' "$ctl" fallocate --collapse -o 4K -l 1M "$file"
+    refused range:at-end 1 '--allocate' "$ctl" fallocate --insert -o 1M -l 4K "$file"
+    refused range:too-large 1 'larger than a file' "$ctl" fallocate --insert -l 64P "$file"
+    refused range:overflow 1 'larger than a file' \
+        "$ctl" fallocate --insert -o 4K -l 9223372036854771712 "$file"
+    refused range:folder 1 'not a regular file' "$ctl" fallocate --collapse -l 4K "$MNT"
+    refused range:fifo 1 'not a regular file' "$ctl" fallocate --collapse -l 4K "$MNT/fifo"
+    refused range:missing 1 'No such file' "$ctl" fallocate --collapse -l 4K "$MNT/missing"
+    refused range:elsewhere 1 'not in a mount' "$ctl" fallocate --collapse -l 4K same
+    refused range:pool 1 'not in a mount' "$ctl" fallocate --punch -l 4K good
+    chattr +i "$file"
+    refused range:immutable 1 'Operation not permitted' "$ctl" fallocate --collapse -l 4K "$file"
+    chattr -i "$file"
+    expect range:unchanged cmp same "$file"
+    MOUNTED=
+    expect range:umount pool_umount good "$MNT" || umount -l "$MNT"
+    expect range:fsck "$OUT/bin/fsck.daxfuse" -n good
+    rm -f same
 }
 
 # Names of 255 bytes are names, longer ones are not; the server has not suffered.

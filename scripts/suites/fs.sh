@@ -20,14 +20,16 @@ suite_run() {
     [ -z "$FULL" ] || with_uring N posix_pool pmem -o suid,dev,pmem=force
     posix_uring
     handles_remount
+    shift_commands
     return 0
 }
 
 # posix_run LABEL DIR [ARGUMENTS...]: a line for each case. Its own last line says how many.
 posix_run() {
-    local label=$1 folder=$2 status
+    local label=$1 folder=$2 by=(preloaded) status
     shift 2
-    timeout 600 "$POSIX_SUITE" "$folder" --verbose "$@" >"$WORK/posix.out"
+    [ "$label" != ext4 ] || by=()
+    "${by[@]}" timeout 600 "$POSIX_SUITE" "$folder" --verbose "$@" >"$WORK/posix.out"
     status=$?
     sed -nE -e "s|^ok (.*)|ok $label:\1|p" \
         -e "s|^FAIL ([^ ]+): (.*)|not ok $label:\1 \2|p" \
@@ -103,6 +105,57 @@ handles_remount() {
         expect "handles:after-$end" "$BUILD/test/fs/posix_handles" check "$MNT/$end" "$WORK/handles"
         expect "handles:umount-again-$end" pool_umount "$pool" "$MNT" || umount -l "$MNT"
     done
+    rm -f "$pool"
+}
+
+# The commands of others under the preloaded library, and ours, by root and by who has only the file.
+shift_commands() {
+    local pool=$WORK/shift.pool ctl=$OUT/bin/daxfuse-ctl file=$MNT/file
+    local nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    "$OUT/bin/mkfs.daxfuse" -s 64M "$pool" >&2 || { not_ok shift:mkfs; return; }
+    pool_mount "$pool" "$MNT" -o allow_other >&2 || { not_ok shift:mount "status $?"; return; }
+    seq -w 1 20000 >"$WORK/lines"
+    cp "$WORK/lines" "$file"
+    cat "$file" >/dev/null
+    expect shift:collapse preloaded fallocate -c -o 4096 -l 8192 "$file"
+    { head -c 4096 "$WORK/lines"; tail -c +12289 "$WORK/lines"; } >"$WORK/wanted"
+    expect shift:collapsed cmp "$WORK/wanted" "$file"
+    expect shift:insert preloaded fallocate -i -o 4096 -l 8192 "$file"
+    { head -c 4096 "$WORK/lines"; head -c 8192 /dev/zero; tail -c +12289 "$WORK/lines"; } >"$WORK/wanted"
+    expect shift:inserted cmp "$WORK/wanted" "$file"
+    if preloaded fallocate -c -o 4096 -l 1M "$file"; then not_ok shift:past-end; else ok shift:past-end; fi
+    if preloaded fallocate -c -o 4096 -l 100 "$file"; then not_ok shift:unaligned; else ok shift:unaligned; fi
+    # Files elsewhere go on as they did.
+    cp "$WORK/lines" "$WORK/elsewhere"
+    expect shift:elsewhere preloaded fallocate -p -o 0 -l 4096 "$WORK/elsewhere"
+
+    expect shift:ctl-collapse "$ctl" fallocate --collapse --offset 4K --length 8K "$file"
+    { head -c 4096 "$WORK/lines"; tail -c +12289 "$WORK/lines"; } >"$WORK/wanted"
+    expect shift:ctl-collapsed cmp "$WORK/wanted" "$file"
+    expect shift:ctl-insert "$ctl" fallocate --insert --offset 4K --length 8K "$file"
+    expect shift:ctl-extents grep -qE '^ +4096 +hole +8192$' <("$ctl" extents "$file")
+    expect shift:ctl-zero "$ctl" fallocate --zero --offset 0 --length 4K "$file"
+    expect shift:ctl-punch "$ctl" fallocate --punch --offset 12K --length 8K "$file"
+    { head -c 20480 /dev/zero; tail -c +20481 "$WORK/lines"; } >"$WORK/wanted"
+    expect shift:ctl-zeroed cmp "$WORK/wanted" "$file"
+    expect shift:ctl-keep "$ctl" fallocate --allocate --keep-size --length 8M "$file"
+    expect shift:ctl-kept cmp "$WORK/wanted" "$file"
+    expect shift:ctl-allocated grep -q '  unwritten  piece$' <("$ctl" extents "$file")
+    expect shift:ctl-mappings grep -q ' 0 chunks' <("$ctl" mappings "$file")
+
+    chmod 711 "$WORK"
+    chown 65534 "$file"
+    install -m 755 "$ctl" "$MNT/ctl"
+    expect shift:owner "${nobody[@]}" "$MNT/ctl" fallocate --collapse --length 4K "$file"
+    expect shift:owner-extents "${nobody[@]}" "$MNT/ctl" extents "$file"
+    chown 0 "$file"
+    if "${nobody[@]}" "$MNT/ctl" fallocate --collapse --length 4K "$file"; then
+        not_ok shift:others
+    else
+        ok shift:others
+    fi
+    expect shift:umount pool_umount "$pool" "$MNT" || umount -l "$MNT"
+    expect shift:fsck "$OUT/bin/fsck.daxfuse" -n "$pool"
     rm -f "$pool"
 }
 

@@ -129,7 +129,7 @@ mount_against() {
     local pool=$WORK/$1.pool
     "$OUT/bin/mkfs.daxfuse" -s 512M "$pool" >&2 || { not_ok "$1:mkfs"; return; }
     if pool_mount "$pool" "$WORK/ours" -o suid,dev >&2; then
-        model_case "mount-$1" model_mount --ops "$2" --seed "$SEED" --least "$3" "$WORK/ours" \
+        preloaded model_case "mount-$1" model_mount --ops "$2" --seed "$SEED" --least "$3" "$WORK/ours" \
             "$WORK/ext4"
         expect "mount-$1:umount" pool_umount "$pool" "$WORK/ours" || umount -l "$WORK/ours"
         expect "mount-$1:fsck" "$OUT/bin/fsck.daxfuse" -n "$pool"

@@ -497,6 +497,12 @@ int dax_unmap(struct dax_registry *registry, struct dax_door *door, uint64_t slo
 
 /* ---- questions ---------------------------------------------------------------------------------- */
 
+bool dax_is_pin(const struct mapping *mapping)
+{
+    return mapping->offset != 0 && (mapping->state == MAPPING_STUCK || mapping->door->stopped ||
+                                    !mapping->door->mapper->revoke);
+}
+
 static bool is_which(const struct mapping *mapping, enum dax_which which)
 {
     switch (which) {
@@ -506,6 +512,8 @@ static bool is_which(const struct mapping *mapping, enum dax_which which)
         return mapping->offset == 0;
     case DAX_WRITERS:
         return mapping->write;
+    case DAX_PINS:
+        return dax_is_pin(mapping);
     case DAX_ANY:
         break;
     }

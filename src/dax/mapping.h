@@ -146,7 +146,13 @@ uint32_t dax_revoke(struct dax_registry *registry, struct dax_file *file, uint64
 
 /* ---- questions -------------------------------------------------------------------------------- */
 
-enum dax_which { DAX_ANY, DAX_PIECES, DAX_ZEROS, DAX_WRITERS };
+enum dax_which {
+    DAX_ANY,
+    DAX_PIECES,
+    DAX_ZEROS,
+    DAX_WRITERS,
+    DAX_PINS, /* show a piece and cannot be revoked */
+};
 
 /* The first chunk in [first, end) with such a mapping. UINT64_MAX: none. ret_offset may be NULL. */
 uint64_t dax_next(struct dax_registry *registry, struct dax_file *file, uint64_t first,
@@ -160,6 +166,9 @@ bool dax_written_by_others(struct dax_registry *registry, struct dax_file *file,
 /* The mappings of [first, end) leave something to tidy. */
 void dax_unsettle(struct dax_registry *registry, struct dax_file *file, uint64_t first,
                   uint64_t end);
+
+/* Under the registry's lock: whether it is one of DAX_PINS. */
+bool dax_is_pin(const struct mapping *mapping);
 
 /* What there is, for people; a copy each. fn is called under the registry's lock, and must not wait; stops
  * at non-zero. */

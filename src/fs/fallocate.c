@@ -28,8 +28,9 @@ struct allocation {
     uint64_t offset, end; /* bytes */
     uint64_t size;        /* before the call */
     bool kill_suidgid;
-    bool for_zero; /* nothing of it shows yet but blocks */
-    bool pinned;   /* some of the range is mapped and stays so */
+    bool for_zero;        /* nothing of it shows yet but blocks */
+    bool pinned;          /* some of the range is mapped and stays so */
+    const uint64_t *user; /* of fs_shift; NULL: nobody keeps pages */
 };
 
 static uint64_t block_down(uint64_t offset)
@@ -215,6 +216,7 @@ static int shift(struct allocation *all, int mode)
     bool collapse = mode & FALLOC_FL_COLLAPSE_RANGE;
     uint64_t length = all->end - all->offset, reaped = atomic_load(&all->fs->reaped);
     struct range_op_entry entry = { .kill_suidgid = all->kill_suidgid };
+    struct stale *stale = NULL;
     int r;
 
     if (!collapse && length > DXF_FILE_SIZE_MAX - all->size)
@@ -225,14 +227,20 @@ static int shift(struct allocation *all, int mode)
     r = take_whole(all->fs, all->inode, block_down(all->offset), EXTENT_LOGICAL_END);
     if (r < 0)
         return r;
+    if (all->user)
+        r = stale_begin(all->fs, all->inode->ino, all->offset, *all->user, &stale);
+    if (r < 0)
+        return r;
     do {
         r = range_op_run(all->fs, all->inode, collapse ? DXF_INTENT_COLLAPSE : DXF_INTENT_INSERT,
                          block_down(all->offset), block_down(length), &entry);
         if (r != -ENOSPC)
-            return r == -EFBIG ? -EINVAL : r;
+            break;
         r = reaper_relieve(all->fs, all->rq, &reaped);
     } while (r == 0);
-    return r;
+    if (stale)
+        stale_moved(all->fs, stale, r == 0);
+    return r == -EFBIG ? -EINVAL : r;
 }
 
 /* From where on it holds the file: see shift_op.c, S1. */
@@ -274,14 +282,15 @@ static int run_ranged(struct allocation *all, int mode)
     return r;
 }
 
-int fs_fallocate(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle, int mode,
-                 uint64_t offset, uint64_t length)
+static int fallocate_or_shift(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle,
+                              int mode, uint64_t offset, uint64_t length, const uint64_t *user)
 {
     struct allocation all = {
         .fs = fs,
         .rq = rq,
         .inode = handle->inode,
         .offset = offset,
+        .user = user,
         /* The protocol has no flag for it here; the superuser keeps set-ID bits, as CAP_FSETID would. */
         .kill_suidgid = rq && rq->uid != 0,
     };
@@ -317,4 +326,18 @@ int fs_fallocate(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
     r = run_ranged(&all, mode);
     range_lock_release(&all.inode->ranges, &node);
     return r;
+}
+
+int fs_fallocate(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle, int mode,
+                 uint64_t offset, uint64_t length)
+{
+    return fallocate_or_shift(fs, rq, handle, mode, offset, length, NULL);
+}
+
+int fs_shift(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle, int mode,
+             uint64_t offset, uint64_t length, uint64_t user)
+{
+    if (mode != FALLOC_FL_COLLAPSE_RANGE && mode != FALLOC_FL_INSERT_RANGE)
+        return -EOPNOTSUPP;
+    return fallocate_or_shift(fs, rq, handle, mode, offset, length, &user);
 }

@@ -8,7 +8,6 @@
 #include "fs/internal.h"
 
 #include "fs/mapped.h"
-#include "fs/shift_op.h"
 
 #include "base/log.h"
 
@@ -66,6 +65,7 @@ int fs_open(struct pool *pool, const struct fs_options *options, struct fs **ret
     pthread_mutex_init(&fs->grow_mutex, NULL);
     rwlock_init(&fs->rename_lock, LOCK_RENAME, 0);
     lock_init(&fs->handles_lock, LOCK_LEAF, 0);
+    lock_init(&fs->stale_lock, LOCK_LEAF, 0);
     fs->handles.next = fs->handles.prev = &fs->handles;
     dax_registry_init(&fs->dax);
     r = cache_open(fs);
@@ -105,6 +105,7 @@ void fs_close(struct fs *fs)
     while (fs->handles.next != &fs->handles)
         fs_release(fs, fs->handles.next);
     settler_stop(fs);
+    stale_close(fs);
     dax_registry_destroy(&fs->dax);
     cache_forget_all(fs);
     reaper_stop(fs);
@@ -200,49 +201,6 @@ void fs_get_info(struct fs *fs, struct fs_info *ret_info)
     ret_info->handles = fs->handle_count;
     lock_release(&fs->handles_lock);
     cache_info(fs, ret_info);
-}
-
-/* ---- extents for tools -------------------------------------------------------------------------- */
-
-struct extent_reader {
-    int (*fn)(void *arg, const struct fs_extent *extent);
-    void *arg;
-};
-
-static int give_extent(void *arg, const struct extent *extent)
-{
-    struct extent_reader *reader = arg;
-    struct fs_extent out = { .offset = extent->logical << DXF_BLOCK_SHIFT,
-                             .pool_offset = extent->physical << DXF_BLOCK_SHIFT,
-                             .length = extent->length << DXF_BLOCK_SHIFT,
-                             .unwritten = extent->unwritten };
-
-    return reader->fn(reader->arg, &out);
-}
-
-int fs_extents(struct fs *fs, const struct fs_request *rq, uint64_t ino,
-               int (*fn)(void *arg, const struct fs_extent *extent), void *arg)
-{
-    struct extent_reader reader = { .fn = fn, .arg = arg };
-    const struct dxf_inode *record;
-    struct inode *inode;
-    int r;
-
-    r = inode_get(fs, ino, &inode);
-    if (r < 0)
-        return r;
-    r = shift_look(fs, rq, inode);
-    if (r == 0) {
-        r = inode_view(fs->meta, NULL, ino, &record);
-        if (r == 0 && !record_is_regular(record))
-            r = -EINVAL;
-        if (r == 0)
-            r = extent_walk(fs->meta, NULL, ino, record, 0, EXTENT_LOGICAL_END, give_extent,
-                            &reader);
-        rwlock_read_release(&inode->map_lock);
-    }
-    inode_put(fs, inode);
-    return r;
 }
 
 /* ---- giving free space back to the host ----------------------------------------------------------- */

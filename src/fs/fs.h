@@ -212,6 +212,15 @@ ssize_t fs_pwrite(struct fs *fs, const struct fs_request *rq, struct fs_handle *
  */
 int fs_fallocate(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle, int mode,
                  uint64_t offset, uint64_t length);
+/*
+ * A collapse or insert for a door whose user keeps pages of files, and drops those from `offset` on when this
+ * is done. Until it says so with fs_shift_over, or a second is over, what it writes back (FS_WRITE_BACK)
+ * there is said to be written, and is not: it may be of the file as it was. Errors as fs_fallocate; then
+ * nothing is dropped. user: whatever tells the calls under way apart.
+ */
+int fs_shift(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle, int mode,
+             uint64_t offset, uint64_t length, uint64_t user);
+void fs_shift_over(struct fs *fs, uint64_t ino, uint64_t user);
 /* whence: SEEK_DATA or SEEK_HOLE. -ENXIO. */
 int fs_lseek(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle, uint64_t offset,
              int whence, uint64_t *ret_offset);
@@ -297,6 +306,33 @@ struct fs_extent {
 };
 int fs_extents(struct fs *fs, const struct fs_request *rq, uint64_t ino,
                int (*fn)(void *arg, const struct fs_extent *extent), void *arg);
+
+/*
+ * The same of the blocks that [offset, offset + length) touches, cut there and into parts that are alike,
+ * without a lock: as it was a moment ago. At most `max` of them; *ret_more: there are more, from the end
+ * of the last one on. -EINVAL no regular file, length 0, offset above 2^63-1; -EISDIR.
+ */
+struct fs_part {
+    uint64_t offset, pool_offset, length; /* bytes */
+    bool unwritten;
+    bool piece;  /* of chunks that are one piece each */
+    bool mapped; /* a door shows it, or zeros in its place */
+    bool pinned; /* ... and cannot be made to let go of it */
+};
+int fs_parts(struct fs *fs, const struct fs_request *rq, uint64_t ino, uint64_t offset,
+             uint64_t length, struct fs_part *list, unsigned max, unsigned *ret_count,
+             bool *ret_more);
+
+/* All mappings there are, one for each slot of each door, malloc'ed; the caller frees it. -ENOMEM. */
+struct fs_mapping {
+    uint64_t ino, offset; /* of the chunk, in the file */
+    uint64_t pool_offset; /* of its piece; 0: zeros are shown */
+    uint64_t slot;
+    bool write, pinned;
+    bool busy;     /* is about to change */
+    char door[64]; /* its name */
+};
+int fs_mappings(struct fs *fs, struct fs_mapping **ret_list, size_t *ret_count);
 
 /* Gives free ranges of a sparse pool back to its host (FITRIM). *ret_bytes: how many. */
 int fs_trim(struct fs *fs, uint64_t offset, uint64_t length, uint64_t minimum, uint64_t *ret_bytes);

@@ -80,6 +80,11 @@ struct fs {
     bool reap_busy, reap_stop, reap_running;
     _Atomic uint64_t reaped; /* inodes so far */
 
+    /* Files of which old pages may still be somewhere (stale.c). */
+    struct lock stale_lock;
+    struct stale *stale;
+    _Atomic uint32_t stale_count;
+
     /* Direct mappings, and who tidies up after them (settle.c). */
     struct dax_registry dax;
     pthread_t settler;
@@ -138,6 +143,19 @@ int recovery_run(struct fs *fs, struct fs_recovered *recovered);
 /* Moves what the file's last chunk has into broken pieces, if it has a whole piece for itself and
  * nothing is in the way. The caller has a reference and no locks. */
 void inode_retract(struct fs *fs, struct inode *inode);
+
+/* ---- stale.c ---- */
+
+struct stale;
+/* What is behind the offset is about to move; its range is held. -ENOMEM. */
+int stale_begin(struct fs *fs, uint64_t ino, uint64_t from, uint64_t user,
+                struct stale **ret_stale);
+/* It has, or it has failed: the last use of *stale. */
+void stale_moved(struct fs *fs, struct stale *stale, bool moved);
+/* From where on pages of the file may be of how it was; UINT64_MAX: none. Asked with a range held that
+ * the answer is about. */
+uint64_t stale_from(struct fs *fs, uint64_t ino);
+void stale_close(struct fs *fs);
 
 /* ---- locking helpers ---- */
 

@@ -466,7 +466,7 @@ ssize_t fs_write(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
     size_t length = vector_length(vector, count);
     uint64_t reaped = atomic_load(&fs->reaped);
     struct range_node node;
-    uint64_t start;
+    uint64_t start, stale = UINT64_MAX;
     int r;
 
     r = fs_may_change(fs);
@@ -485,6 +485,12 @@ ssize_t fs_write(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
     if (write.end > DXF_FILE_SIZE_MAX)
         write.end = DXF_FILE_SIZE_MAX;
     r = write.at < write.end ? 0 : -EFBIG;
+    if (r == 0 && write.written_back)
+        stale = stale_from(fs, write.inode->ino);
+    if (write.end > stale) /* what is behind is dropped: fs_shift */
+        write.end = stale > start ? stale : start;
+    else
+        stale = UINT64_MAX;
     while (r == 0 && write.at < write.end) {
         r = write_part(&write);
         if (r == -ENOSPC && write.at == start) {
@@ -493,6 +499,8 @@ ssize_t fs_write(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
         }
     }
     range_lock_release(&write.inode->ranges, &node);
+    if (r == 0 && write.at >= stale)
+        write.at = start + length;
     if (write.at == start)
         return r;
     if (ret_offset)

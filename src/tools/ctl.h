@@ -22,7 +22,12 @@ struct ctl {
     const char *path;  /* POOL or PATH */
     const char *inner; /* extents: path in the pool, or NULL */
     const char *size;  /* grow */
-    unsigned cells;    /* layout */
+    struct {
+        int mode;   /* of fallocate(2) */
+        bool given; /* one of those that exclude each other */
+        const char *offset, *length;
+    } fallocate;
+    unsigned cells; /* layout */
 
     int server;   /* connection, or -1 */
     uint64_t pid; /* the server's process; 0: in a namespace that cannot be seen from here */
@@ -64,12 +69,14 @@ void ctl_put_string(struct json_object *object, const char *key, const char *val
 bool ctl_print_json(const struct ctl *ctl, struct json_object *object);
 
 /* ---- the commands: exit codes */
-int ctl_info(struct ctl *ctl);    /* ctl_info.c */
-int ctl_stat(struct ctl *ctl);    /* ctl_info.c */
-int ctl_extents(struct ctl *ctl); /* ctl_extents.c */
-int ctl_layout(struct ctl *ctl);  /* ctl_layout.c */
-int ctl_grow(struct ctl *ctl);    /* ctl_order.c */
-int ctl_stop(struct ctl *ctl);    /* ctl_order.c */
+int ctl_info(struct ctl *ctl);      /* ctl_info.c */
+int ctl_stat(struct ctl *ctl);      /* ctl_info.c */
+int ctl_extents(struct ctl *ctl);   /* ctl_extents.c */
+int ctl_mappings(struct ctl *ctl);  /* ctl_mappings.c */
+int ctl_fallocate(struct ctl *ctl); /* ctl_fallocate.c */
+int ctl_layout(struct ctl *ctl);    /* ctl_layout.c */
+int ctl_grow(struct ctl *ctl);      /* ctl_order.c */
+int ctl_stop(struct ctl *ctl);      /* ctl_order.c */
 
 /* ---- the picture of a pool: ctl_layout.c fills it, ctl_draw.c draws it */
 

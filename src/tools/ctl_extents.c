@@ -1,18 +1,86 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * daxfuse-ctl extents: where a file's bytes lie in the pool. The file is named by its path in a
- * mount, or as POOL:/PATH whether the pool is served or not.
+ * mount, or as POOL:/PATH whether the pool is served or not. Who may open a file in a mount asks it by
+ * the ioctl, and needs no access to the server.
  */
 #include "media/pool.h"
 #include "tools/ctl.h"
 #include "tools/size.h"
 #include "transport/control_extents.h"
 
+#include <daxfuse/ioctl.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+/* All of them. False: none come, or no more. */
+static bool ask_file(int fd, struct json_object *list, uint64_t *ret_count)
+{
+    struct daxfuse_extents *some = malloc(sizeof(*some));
+    uint64_t at = 0;
+    bool good = some != NULL, more = true;
+
+    while (good && more) {
+        memset(some, 0, sizeof(*some));
+        some->offset = at;
+        some->length = UINT64_MAX;
+        good = ioctl(fd, DAXFUSE_IOC_EXTENTS, some) == 0 && some->count <= DAXFUSE_EXTENTS_MAX;
+        more = good && (some->flags & DAXFUSE_EXTENTS_MORE) && some->count > 0;
+        for (unsigned i = 0; good && i < some->count; i++) {
+            const struct daxfuse_extent *extent = &some->extents[i];
+            const struct fs_part part = {
+                .offset = extent->offset,
+                .pool_offset = extent->pool_offset,
+                .length = extent->length,
+                .unwritten = extent->flags & DAXFUSE_EXTENT_UNWRITTEN,
+                .piece = extent->flags & DAXFUSE_EXTENT_PIECE,
+                .mapped = extent->flags & DAXFUSE_EXTENT_MAPPED,
+                .pinned = extent->flags & DAXFUSE_EXTENT_PINNED,
+            };
+            if ((*ret_count)++ < CONTROL_EXTENTS_MAX)
+                good = control_list_extent(list, &part) == 0;
+            at = extent->offset + extent->length;
+        }
+    }
+    free(some);
+    return good;
+}
+
+/* NULL: it cannot be asked so. */
+static struct json_object *extents_by_ioctl(const struct ctl *ctl)
+{
+    struct daxfuse_info info = { 0 };
+    struct json_object *answer = NULL, *list;
+    uint64_t count = 0;
+    struct stat st;
+
+    if (stat(ctl->path, &st) < 0 || !S_ISREG(st.st_mode))
+        return NULL;
+    int fd = open(ctl->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    if (ioctl(fd, DAXFUSE_IOC_INFO, &info) == 0 && info.magic == DAXFUSE_INFO_MAGIC &&
+        fstat(fd, &st) == 0) {
+        list = json_object_new_array();
+        if (ask_file(fd, list, &count)) {
+            answer = ctl_answer(ctl);
+            ctl_put_u64(answer, "inode", st.st_ino);
+            ctl_put_u64(answer, "size", (uint64_t)st.st_size);
+            ctl_put_u64(answer, "allocated", (uint64_t)st.st_blocks * 512);
+            json_object_object_add(answer, "extents", list);
+            ctl_put_u64(answer, "extent_count", count);
+        } else {
+            json_object_put(list);
+        }
+    }
+    close(fd);
+    return answer;
+}
 
 static int extents_here(const struct ctl *ctl, struct json_object **ret_answer)
 {
@@ -45,6 +113,11 @@ static int extents_served(const struct ctl *ctl, struct json_object **ret_answer
     return ctl_ask(ctl, request, ret_answer);
 }
 
+static bool is_true(struct json_object *object, const char *key)
+{
+    return json_object_get_boolean(ctl_get(object, key, json_type_boolean));
+}
+
 static void print_extents(const struct ctl *ctl, struct json_object *answer)
 {
     struct json_object *list = ctl_get(answer, "extents", json_type_array);
@@ -59,23 +132,37 @@ static void print_extents(const struct ctl *ctl, struct json_object *answer)
         return;
     printf("%16s %16s %16s\n", "offset", "pool offset", "length");
     for (size_t i = 0; i < json_object_array_length(list); i++) {
-        struct json_object *one = json_object_array_get_idx(list, i), *unwritten;
+        struct json_object *one = json_object_array_get_idx(list, i);
         uint64_t offset = ctl_get_u64(one, "offset"), length = ctl_get_u64(one, "length");
         uint64_t place = ctl_get_u64(one, "pool_offset");
-        json_object_object_get_ex(one, "unwritten", &unwritten);
         if (offset > end)
             printf("%16" PRIu64 " %16s %16" PRIu64 "\n", end, "hole", offset - end);
-        printf("%16" PRIu64 " %16" PRIu64 " %16" PRIu64 "%s\n", offset, place, length,
-               json_object_get_boolean(unwritten) ? "  unwritten" : "");
-        /* Whole aligned pieces at aligned places are what can be mapped directly. */
-        if (offset % DXF_PIECE_SIZE == place % DXF_PIECE_SIZE) {
-            uint64_t first = (offset + DXF_PIECE_SIZE - 1) / DXF_PIECE_SIZE;
-            uint64_t last = (offset + length) / DXF_PIECE_SIZE;
-            pieces += last > first ? last - first : 0;
-        }
+        printf("%16" PRIu64 " %16" PRIu64 " %16" PRIu64 "%s%s%s%s\n", offset, place, length,
+               is_true(one, "unwritten") ? "  unwritten" : "",
+               is_true(one, "piece") ? "  piece" : "", is_true(one, "mapped") ? "  mapped" : "",
+               is_true(one, "pinned") ? "  pinned" : "");
+        pieces += is_true(one, "piece") ? length : 0;
         end = offset + length;
     }
-    printf("%" PRIu64 " whole pieces of 2 MiB\n", pieces);
+    printf("%" PRIu64 " whole pieces of 2 MiB\n", pieces / DXF_PIECE_SIZE);
+}
+
+static int find_extents(struct ctl *ctl, struct json_object **ret_answer)
+{
+    struct json_object *answer = ctl->inner == NULL ? extents_by_ioctl(ctl) : NULL;
+
+    if (answer != NULL) {
+        *ret_answer = answer;
+        return CTL_OK;
+    }
+    int status = ctl_open(ctl, false);
+    if (status != CTL_OK)
+        return status;
+    if (ctl->server >= 0)
+        return extents_served(ctl, ret_answer);
+    if (ctl->inner == NULL)
+        return ctl_fail(ctl, "name the file in it as %s:/PATH", ctl->path);
+    return extents_here(ctl, ret_answer);
 }
 
 int ctl_extents(struct ctl *ctl)
@@ -91,13 +178,7 @@ int ctl_extents(struct ctl *ctl)
         ctl->path = path;
         ctl->inner = colon + 1;
     }
-    int status = ctl_open(ctl, false);
-    if (status == CTL_OK && ctl->server >= 0)
-        status = extents_served(ctl, &answer);
-    else if (status == CTL_OK && ctl->inner == NULL)
-        status = ctl_fail(ctl, "name the file in it as %s:/PATH", ctl->path);
-    else if (status == CTL_OK)
-        status = extents_here(ctl, &answer);
+    int status = find_extents(ctl, &answer);
     if (status == CTL_OK) {
         if (!ctl_print_json(ctl, answer))
             print_extents(ctl, answer);

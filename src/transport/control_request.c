@@ -173,7 +173,7 @@ static int request_stat(struct server *server, struct json_object *request,
     return 0;
 }
 
-/* ---- extents --------------------------------------------------------------------------------------- */
+/* ---- extents and mappings ------------------------------------------------------------------------- */
 
 static int request_extents(struct server *server, struct json_object *request,
                            struct json_object *answer)
@@ -189,6 +189,20 @@ static int request_extents(struct server *server, struct json_object *request,
         return control_extents(fs, json_object_get_uint64(inode), answer);
     return fail(answer, -EINVAL,
                 "path (a string, from the root of the mount) or inode (a number) is needed");
+}
+
+static int request_mappings(struct server *server, struct json_object *request,
+                            struct json_object *answer)
+{
+    struct json_object *inode;
+    uint64_t ino = 0;
+
+    if (json_object_object_get_ex(request, "inode", &inode)) {
+        if (!json_object_is_type(inode, json_type_int) || json_object_get_int64(inode) <= 0)
+            return fail(answer, -EINVAL, "inode is a number");
+        ino = json_object_get_uint64(inode);
+    }
+    return control_mappings(server_fs(server), ino, answer);
 }
 
 /* ---- orders ------------------------------------------------------------------------------------------ */
@@ -244,9 +258,13 @@ static const struct {
     const char *name;
     int (*run)(struct server *server, struct json_object *request, struct json_object *answer);
 } requests[] = {
-    { "info", request_info },       { "stat", request_stat },
-    { "extents", request_extents }, { "layout", control_answer_layout },
-    { "grow", request_grow },       { "sync", request_sync },
+    { "info", request_info },
+    { "stat", request_stat },
+    { "extents", request_extents },
+    { "mappings", request_mappings },
+    { "layout", control_answer_layout },
+    { "grow", request_grow },
+    { "sync", request_sync },
     { "stop", request_stop },
 };
 

@@ -283,6 +283,7 @@ static void areas_run(void)
     area_timestamps();
     area_io();
     area_allocate();
+    area_shift();
     area_xattr();
     area_acl();
     area_flags();

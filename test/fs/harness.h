@@ -122,6 +122,7 @@ void area_utimes(void);
 void area_timestamps(void);
 void area_io(void);
 void area_allocate(void);
+void area_shift(void);
 void area_xattr(void);
 void area_acl(void);
 void area_flags(void);

@@ -100,6 +100,23 @@ static void walk_attributes(struct use *use, uint64_t ino)
              "getxattr", ino);
 }
 
+static void walk_parts(struct use *use, uint64_t ino)
+{
+    struct fs_part parts[32];
+    bool more = true;
+    uint64_t at = 0;
+    unsigned count;
+
+    for (unsigned i = 0; more && i < STEPS_MAX; i++) {
+        if (note(use,
+                 fs_parts(use->fs, &base_request, ino, at, UINT64_MAX, parts, 32, &count, &more),
+                 "parts", ino) < 0)
+            return;
+        if (count > 0)
+            at = parts[count - 1].offset + parts[count - 1].length;
+    }
+}
+
 static void walk_file(struct use *use, uint64_t ino, uint64_t size)
 {
     struct fs *fs = use->fs;
@@ -108,6 +125,7 @@ static void walk_file(struct use *use, uint64_t ino, uint64_t size)
     unsigned n = 0;
 
     note(use, fs_extents(fs, &base_request, ino, count_extents, &n), "extents", ino);
+    walk_parts(use, ino);
     if (note(use, fs_open_file(fs, &base_request, ino, O_RDONLY, false, &handle), "open", ino) < 0)
         return;
     for (unsigned i = 0; i < 6; i++)

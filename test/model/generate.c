@@ -498,8 +498,6 @@ static uint8_t some_kind(struct generator *g)
             at -= weights[kind++];
         if ((kind == OP_REMOUNT || kind == OP_SYNC) && !g->remounts)
             continue;
-        if (kind == OP_SHIFT && g->kernel)
-            continue; /* of a FUSE mount the kernel refuses it */
         /* As many names as there should be: what makes them turns into what takes them. */
         if (g->oracle->entries > ENTRIES_MANY &&
             (kind == OP_CREATE || kind == OP_MKDIR || kind == OP_MKNOD || kind == OP_SYMLINK) &&

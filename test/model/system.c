@@ -426,6 +426,7 @@ static void apply_slot(struct call *call)
         free(bytes);
         break;
     case OP_FALLOCATE:
+    case OP_SHIFT:
         give(call, fallocate(fd, (int)op->flags, (off_t)op->offset, (off_t)op->length));
         break;
     case OP_SEEK:
@@ -455,6 +456,7 @@ void system_apply(struct system *system, const struct op *op, struct result *ret
     case OP_WRITE:
     case OP_READ:
     case OP_FALLOCATE:
+    case OP_SHIFT:
     case OP_SEEK:
     case OP_COPY:
         apply_slot(call);

@@ -115,6 +115,7 @@ struct door_request {
     const void *data;
     size_t size;
     uint64_t offset, other_offset;
+    uint64_t caller; /* the thread that asks, as the kernel numbers it; 0: not known */
     struct fs_handle *handle, *other_handle;
     uint32_t mode, mask;
     uint64_t device;

@@ -6,12 +6,18 @@
  * the range is locked, and a bad page makes it answer EIO by itself. Ring: the bytes are copied into
  * the ring's payload here, and only when no bad page was met in the range is the answer given.
  *
+ * Collapse and insert come in a punch (daxfuse/ioctl.h), for which the kernel does with its pages what
+ * they need: it writes them back before, and drops them when it has our answer, in the caller's own
+ * context. We must not make it do so by a notification: that waits for pages that wait for us, and a server
+ * that is killed meanwhile never ends.
+ *
  * The kernel caches mode bits for as long as attributes are valid. It asks to clear set-ID bits with
  * a write or an open, and does not look whether that changed the mode: it is told, before the
  * answer.
  */
 #include "transport/fuse/door.h"
 
+#include <daxfuse/ioctl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -261,9 +267,30 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_
     door_dispatch(&dr, req, &op);
 }
 
+/* 0: it is what it says. */
+static int carried_mode(const struct door_request *dr)
+{
+    if (dr->flags != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
+        return 0;
+    switch (dr->size & ~DAXFUSE_CARRIED_BLOCKS) {
+    case DAXFUSE_CARRY_COLLAPSE:
+        return FALLOC_FL_COLLAPSE_RANGE;
+    case DAXFUSE_CARRY_INSERT:
+        return FALLOC_FL_INSERT_RANGE;
+    default:
+        return 0;
+    }
+}
+
 static int run_fallocate(struct door_request *dr)
 {
-    int error = fs_fallocate(dr->door->fs, &dr->rq, dr->handle, dr->flags, dr->offset, dr->size);
+    int mode = carried_mode(dr), error;
+
+    if (mode != 0)
+        error = fs_shift(dr->door->fs, &dr->rq, dr->handle, mode, dr->offset,
+                         (dr->size & DAXFUSE_CARRIED_BLOCKS) * 4096, dr->caller);
+    else
+        error = fs_fallocate(dr->door->fs, &dr->rq, dr->handle, dr->flags, dr->offset, dr->size);
 
     if (error)
         return error;
@@ -281,6 +308,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
         .flags = mode,
         .offset = (uint64_t)offset,
         .size = (size_t)length,
+        .caller = (uint64_t)fuse_req_ctx(req)->pid,
     };
 
     door_dispatch(&dr, req, &op);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The ioctls of chattr(1), xfs_io(8), fstrim(8) and their like. All are "restricted": the size of the
- * data is in the command, and the kernel has copied it in.
+ * The ioctls of chattr(1), xfs_io(8), fstrim(8) and their like, and those of our own (daxfuse/ioctl.h). All
+ * are "restricted": the size of the data is in the command, and the kernel has copied it in.
  *
  * Rights: the kernel has checked SETFLAGS and FSSETXATTR (owner, CAP_LINUX_IMMUTABLE); FITRIM and labels
  * come as they are.
@@ -9,6 +9,7 @@
 #include "transport/fuse/door.h"
 
 #include "media/pool.h"
+#include <daxfuse/ioctl.h>
 #include <errno.h>
 #include <linux/fs.h>
 #include <string.h>
@@ -122,6 +123,67 @@ static int ioctl_trim(struct door_request *dr)
     return 0;
 }
 
+/* ---- our own ------------------------------------------------------------------------------------ */
+
+static int ioctl_info(struct door_request *dr)
+{
+    const struct daxfuse_info info = {
+        .magic = DAXFUSE_INFO_MAGIC,
+        .version = DAXFUSE_INFO_VERSION,
+    };
+
+    door_reply_ioctl(dr, &info, sizeof(info));
+    return 0;
+}
+
+static int ioctl_settled(struct door_request *dr)
+{
+    fs_shift_over(dr->door->fs, dr->ino, dr->caller);
+    door_reply_ioctl(dr, NULL, 0);
+    return 0;
+}
+
+static uint32_t extent_flags(const struct fs_part *part)
+{
+    return (part->unwritten ? DAXFUSE_EXTENT_UNWRITTEN : 0) |
+           (part->piece ? DAXFUSE_EXTENT_PIECE : 0) | (part->mapped ? DAXFUSE_EXTENT_MAPPED : 0) |
+           (part->pinned ? DAXFUSE_EXTENT_PINNED : 0);
+}
+
+static int ioctl_extents(struct door_request *dr)
+{
+    const size_t head = offsetof(struct daxfuse_extents, extents);
+    struct fs_part parts[DAXFUSE_EXTENTS_MAX];
+    struct daxfuse_extents all;
+    bool more;
+
+    if (dr->size < sizeof(all))
+        return -EINVAL;
+    memset(&all, 0, sizeof(all));
+    memcpy(&all, dr->data, head);
+    if (all.count || all.flags)
+        return -EINVAL;
+    for (size_t i = 0; i < sizeof(all.reserved) / sizeof(all.reserved[0]); i++)
+        if (all.reserved[i])
+            return -EINVAL;
+    int error = fs_parts(dr->door->fs, &dr->rq, dr->ino, all.offset, all.length, parts,
+                         DAXFUSE_EXTENTS_MAX, &all.count, &more);
+    if (error)
+        return error;
+    all.flags = more ? DAXFUSE_EXTENTS_MORE : 0;
+    for (unsigned i = 0; i < all.count; i++)
+        all.extents[i] = (struct daxfuse_extent){
+            .offset = parts[i].offset,
+            .pool_offset = parts[i].pool_offset,
+            .length = parts[i].length,
+            .flags = extent_flags(&parts[i]),
+        };
+    door_reply_ioctl(dr, &all, sizeof(all));
+    return 0;
+}
+
+/* ---- all ------------------------------------------------------------------------------------------ */
+
 static int run_ioctl(struct door_request *dr)
 {
     switch ((unsigned)dr->flags) {
@@ -137,6 +199,12 @@ static int run_ioctl(struct door_request *dr)
         return ioctl_getlabel(dr);
     case FITRIM:
         return ioctl_trim(dr);
+    case DAXFUSE_IOC_INFO:
+        return ioctl_info(dr);
+    case DAXFUSE_IOC_SETTLED:
+        return ioctl_settled(dr);
+    case DAXFUSE_IOC_EXTENTS:
+        return ioctl_extents(dr);
     default:
         return -ENOTTY;
     }
@@ -148,7 +216,13 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg
 {
     static const struct door_op op = { DOOR_IOCTL, false, run_ioctl };
     static const struct door_op op_slow = { DOOR_IOCTL, true, run_ioctl };
-    struct door_request dr = { .ino = ino, .flags = (int)command, .data = data, .size = size };
+    struct door_request dr = {
+        .ino = ino,
+        .flags = (int)command,
+        .data = data,
+        .size = size,
+        .caller = (uint64_t)fuse_req_ctx(req)->pid,
+    };
 
     (void)arg;
     (void)info;

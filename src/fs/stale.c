@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Pages of how a file was. A door's user may have pages of a file in a cache when a collapse or insert
+ * moves the bytes below, and may store to one just then. What is written back of it is old bytes for
+ * a place that has others now: it is not written, until the user has said that none is left, or
+ * STALE_SECONDS are over. That long only in case nobody says it: who asked may have been killed.
+ *
+ * A shift is listed from before its commit, with the range held exclusively. Who has locked a range after
+ * that commit therefore finds it here, and who has locked it before was done before the bytes moved.
+ */
+#include "fs/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define STALE_SECONDS 1
+
+struct stale {
+    struct stale *next;
+    uint64_t ino, from, user;
+    uint64_t until; /* of CLOCK_MONOTONIC, nanoseconds; UINT64_MAX: the shift is under way */
+};
+
+static uint64_t clock_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* With the lock held. */
+static void list_remove(struct fs *fs, struct stale **at)
+{
+    struct stale *stale = *at;
+
+    *at = stale->next;
+    atomic_fetch_sub(&fs->stale_count, 1);
+    free(stale);
+}
+
+int stale_begin(struct fs *fs, uint64_t ino, uint64_t from, uint64_t user, struct stale **ret_stale)
+{
+    struct stale *stale = malloc(sizeof(*stale));
+
+    if (!stale)
+        return -ENOMEM;
+    *stale = (struct stale){ .ino = ino, .from = from, .user = user, .until = UINT64_MAX };
+    lock_acquire(&fs->stale_lock);
+    stale->next = fs->stale;
+    fs->stale = stale;
+    atomic_fetch_add(&fs->stale_count, 1);
+    lock_release(&fs->stale_lock);
+    *ret_stale = stale;
+    return 0;
+}
+
+void stale_moved(struct fs *fs, struct stale *stale, bool moved)
+{
+    lock_acquire(&fs->stale_lock);
+    stale->until = moved ? clock_now() + STALE_SECONDS * 1000000000ull : 0;
+    lock_release(&fs->stale_lock);
+}
+
+void fs_shift_over(struct fs *fs, uint64_t ino, uint64_t user)
+{
+    lock_acquire(&fs->stale_lock);
+    for (struct stale **at = &fs->stale; *at;) {
+        if ((*at)->ino == ino && (*at)->user == user && (*at)->until != UINT64_MAX)
+            list_remove(fs, at);
+        else
+            at = &(*at)->next;
+    }
+    lock_release(&fs->stale_lock);
+}
+
+uint64_t stale_from(struct fs *fs, uint64_t ino)
+{
+    uint64_t from = UINT64_MAX, now;
+
+    if (atomic_load(&fs->stale_count) == 0)
+        return from;
+    now = clock_now();
+    lock_acquire(&fs->stale_lock);
+    for (struct stale **at = &fs->stale; *at;) {
+        if ((*at)->until <= now) {
+            list_remove(fs, at);
+            continue;
+        }
+        if ((*at)->ino == ino && (*at)->from < from)
+            from = (*at)->from;
+        at = &(*at)->next;
+    }
+    lock_release(&fs->stale_lock);
+    return from;
+}
+
+void stale_close(struct fs *fs)
+{
+    while (fs->stale)
+        list_remove(fs, &fs->stale);
+}
