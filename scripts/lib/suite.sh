@@ -94,7 +94,9 @@ preloaded() (
 # nested_suite NAME PREFIX: another suite, against the OUT and BUILD of now.
 nested_suite() {
     local line work
-    work=$(mktemp -d "$WORK/nested.XXXXXX")
+    # Short, for a socket's path is; and others may pass, as they may in the suite's own.
+    work=$(mktemp -d "$WORK/XXX")
+    chmod 711 "$WORK" "$work"
     WORK=$work bash "$ROOT/scripts/lib/suite-main.sh" "$1" </dev/null |
         while IFS= read -r line; do
             case $line in
