@@ -6,6 +6,13 @@ SUITE_PACKAGES=()
 
 suite_run() {
     build_test >&2 || { not_ok build; return 1; }
+    expect mutants-listed python3 "$ROOT/test/crash/mutate.py" --list
+    if [ "$PART" = mutate ]; then
+        crash_mutate
+        return 0
+    fi
+    expect calls "$BUILD/test/crash/crash_calls"
+    expect repair "$BUILD/test/crash/crash_repair"
     if [ -n "$FULL" ] && [ -z "${DAXFUSE_KEEP_BUILD:-}" ]; then
         crash_case images --images 1000000 --least 500 --seconds 7200
     else
@@ -26,5 +33,14 @@ crash_case() {
     else
         cat "$WORK/$name.out"
         not_ok "$name" "crash_run --seed $SEED $*"
+    fi
+}
+
+# Each flush, fence, ordering wait and checksum check that test/crash/mutants lists, taken out of src/.
+crash_mutate() {
+    if python3 "$ROOT/test/crash/mutate.py" --build "$BUILD" --work "$WORK"; then
+        ok mutants-noticed
+    else
+        not_ok mutants-noticed "see NOT NOTICED above"
     fi
 }

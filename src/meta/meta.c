@@ -149,9 +149,7 @@ int meta_format(struct pool *pool, struct journal *journal, struct space *space,
     static_assert(DXF_BADBLOCK_BLOCK == DXF_ANCHOR_BLOCK + 2, "one range");
     persist_set(pool->persist, pool_block(pool, DXF_ANCHOR_BLOCK), 0, 3 * DXF_BLOCK_SIZE,
                 PERSIST_METADATA);
-    int rc = persist_drain(pool->persist);
-    if (rc == 0)
-        rc = table_format(&private->meta);
+    int rc = table_format(&private->meta);
     if (rc == 0)
         rc = format_inodes(&private->meta, mode, uid, gid);
     table_close(&private->meta);

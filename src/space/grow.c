@@ -79,10 +79,6 @@ static int bitmap_copy(const struct growth *growth)
     for (uint64_t at = start, stop; space_next_data(pool, at, end, &at, &stop); at = stop)
         persist_copy(pool->persist, pool_at(pool, to + (at - start)), pool_at(pool, at), stop - at,
                      PERSIST_METADATA);
-    /* The lines are changed again below: in order, so that it is these bytes that arrive. */
-    error = persist_drain(pool->persist);
-    if (error)
-        return error;
     lines_mark(growth, &growth->to, true);
     lines_mark(growth, &growth->from, false);
     return persist_drain(pool->persist);

@@ -37,7 +37,8 @@ struct txn;
 int layout_compute(struct dxf_super *super);
 
 /* mkfs: writes the bitmap that pool->super names, with the fixed areas allocated, and makes sure
- * that the host has room for those. The rest of the bitmap becomes zeros. -ENOSPC, -EIO. */
+ * that the host has room for those. The rest of the bitmap becomes zeros. All of it is on its way:
+ * durable with the next fence. -ENOSPC, -EIO. */
 int space_format(struct pool *pool);
 
 /* Touches a fixed area (blocks 0..7, the spare superblock, logs, bitmap), which no file owns? */

@@ -105,8 +105,6 @@ static int format_pool(struct pool *pool, const char **ret_failed)
         goto close_journal;
     *ret_failed = "writing the first inodes";
     error = meta_format(pool, journal, space, 0755, getuid(), getgid());
-    if (error == 0)
-        error = journal_retire(journal);
     space_close(space);
 close_journal:
     journal_close(journal);

@@ -63,8 +63,8 @@ static struct options {
     int kind; /* -1: all */
     int pmem; /* -1: both */
     int number;
-    const char *keep;
-    bool no_shrink;
+    const char *keep, *single;
+    bool no_shrink, first;
 } options = { .seed = 1, .kind = -1, .pmem = -1, .number = -1, .budget = 40, .workers = 0 };
 
 static struct shared *shared;
@@ -92,6 +92,12 @@ static void make_program(const struct item *item)
     /* A large tree is slow to look at. */
     if (program.count > 300 && program.budget > 8)
         program.budget = 8;
+    /* And so is the recovery of hundreds of orphans. */
+    for (unsigned i = 0; i < program.count; i++)
+        if (program.step[i].extra == EXTRA_UNNAMED) {
+            program.nest = 0;
+            program.budget = item->budget < 8 ? item->budget : 8;
+        }
     if (item->kind == KIND_RANDOM)
         world_generate(&world, &program);
 }
@@ -123,6 +129,19 @@ static uint64_t scramble(uint64_t x)
     return rng_next(&rng);
 }
 
+/* The n-th, over and over, of the singles of that name. */
+static unsigned named_single(unsigned n)
+{
+    unsigned named[ROWS_MAX], count = 0;
+
+    for (unsigned i = 0; i < programs_singles(); i++)
+        if (strcmp(program_single_name(i), options.single) == 0)
+            named[count++] = i;
+    if (count == 0)
+        errx(2, "no operation is named %s", options.single);
+    return named[n % count];
+}
+
 /* Of seven items two are single, two pairs, three random; each on both kinds of medium in turn. */
 static struct item plan(uint64_t n)
 {
@@ -140,6 +159,8 @@ static struct item plan(uint64_t n)
         item.kind = (enum kind)options.kind;
         item.pmem = options.pmem >= 0 ? (bool)options.pmem : n % 2 == 0;
         item.number = (unsigned)(options.pmem >= 0 ? n : n / 2);
+        if (options.single)
+            item.number = named_single(item.number);
     } else if (item.kind != KIND_RANDOM) {
         item.number = (unsigned)(round * 2 + (at % 7 > 2));
     }
@@ -177,7 +198,8 @@ static bool has_images(void)
 
 static bool enough(void)
 {
-    return (options.programs && atomic_load(&shared->next) >= options.programs) ||
+    return (options.first && atomic_load(&shared->failures)) ||
+           (options.programs && atomic_load(&shared->next) >= options.programs) ||
            (has_images() && wanted_single(0) < 0) || time(NULL) >= end_time ||
            atomic_load(&shared->failures) >= FAILURES_MAX / 2;
 }
@@ -431,6 +453,8 @@ static _Noreturn void usage(void)
         "                 [--kind single|pair|random] [--pmem force|never] [--budget N] [--workers N]\n"
         "       crash_run --kind K --number N --seed S --pmem P --budget B [--keep A-B,...]\n"
         "  --once      each operation alone, on both kinds of medium\n"
+        "  --single N  the operation of that name, over and over    --programs N  so often\n"
+        "  --first     ends at the first violation\n"
         "  --noshrink  tell of violations, do not look for short programs\n"
         "  --images N  until so many distinct images    --least N  of each operation so many\n",
         stderr);
@@ -484,19 +508,14 @@ static int run_again(void)
 static void parse_options(int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "seed", 1, 0, 's' },
-        { "seconds", 1, 0, 't' },
-        { "images", 1, 0, 'i' },
-        { "least", 1, 0, 'l' },
-        { "workers", 1, 0, 'w' },
-        { "kind", 1, 0, 'k' },
-        { "pmem", 1, 0, 'p' },
-        { "budget", 1, 0, 'b' },
-        { "number", 1, 0, 'n' },
-        { "keep", 1, 0, 'K' },
-        { "noshrink", 0, 0, 'N' },
-        { "once", 0, 0, 'O' },
-        { 0 },
+        { "seed", 1, 0, 's' },     { "seconds", 1, 0, 't' },
+        { "images", 1, 0, 'i' },   { "least", 1, 0, 'l' },
+        { "workers", 1, 0, 'w' },  { "kind", 1, 0, 'k' },
+        { "pmem", 1, 0, 'p' },     { "budget", 1, 0, 'b' },
+        { "number", 1, 0, 'n' },   { "keep", 1, 0, 'K' },
+        { "noshrink", 0, 0, 'N' }, { "once", 0, 0, 'O' },
+        { "single", 1, 0, 'S' },   { "programs", 1, 0, 'P' },
+        { "first", 0, 0, 'F' },    { 0 },
     };
     static const char *const media[] = { "never", "force" };
     int c;
@@ -536,6 +555,16 @@ static void parse_options(int argc, char **argv)
         case 'O':
             options.kind = KIND_SINGLE;
             options.programs = 2 * programs_singles();
+            break;
+        case 'S':
+            options.kind = KIND_SINGLE;
+            options.single = optarg;
+            break;
+        case 'P':
+            options.programs = strtoull(optarg, NULL, 10);
+            break;
+        case 'F':
+            options.first = true;
             break;
         case 'N':
             options.no_shrink = true;

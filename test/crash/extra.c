@@ -5,17 +5,21 @@
  */
 #include "world.h"
 
+#include "fs/internal.h"
 #include "media/pool.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define NAME_LENGTH 250u
+#define LITTER 0xa5
+#define LITTER_BEHIND (64u * DXF_BLOCK_SIZE)
 
 static struct fs_request root_request = { .in_group = true };
 
@@ -89,17 +93,23 @@ static int apply_root(struct world *world)
     return 0;
 }
 
-/* Growing asks the file where it has data: it gets what the memory has. */
-static int apply_grow(struct world *world, uint64_t size)
+/* A pool that grows asks its file where it has data: that gets what the memory has. */
+static int file_update(struct pool *pool)
 {
-    struct pool *pool = world->image.pool;
     static const uint8_t zeros[4096];
 
-    for (uint64_t at = 0; at < pool->size; at += sizeof(zeros))
+    for (uint64_t at = 0; pool->fd >= 0 && at < pool->size; at += sizeof(zeros))
         if (memcmp(pool->base + at, zeros, sizeof(zeros)) != 0 &&
             pwrite(pool->fd, pool->base + at, sizeof(zeros), (off_t)at) != sizeof(zeros))
             return -EIO;
-    return fs_grow(world->image.fs, size);
+    return 0;
+}
+
+static int apply_grow(struct world *world, uint64_t size)
+{
+    int r = file_update(world->image.pool);
+
+    return r < 0 ? r : fs_grow(world->image.fs, size);
 }
 
 /* Blocks for a file of ours, of which the model sees nothing. */
@@ -145,6 +155,117 @@ static int apply_names(struct world *world, uint32_t wanted)
     return r;
 }
 
+/* By way of the persist table, so that the device knows of it. */
+static int litter_run(void *arg, uint64_t start, uint64_t count, bool allocated)
+{
+    struct pool *pool = arg;
+
+    if (!allocated)
+        persist_set(pool->persist, pool_block(pool, start), LITTER, count * DXF_BLOCK_SIZE,
+                    PERSIST_DATA);
+    return 0;
+}
+
+static int apply_litter(struct world *world)
+{
+    struct pool *pool = world->image.pool;
+    uint64_t behind = world->program->file_size - pool->size;
+    struct persist_event event = { .kind = PERSIST_EVENT_COPY, .offset = pool->size };
+
+    if (file_update(pool) < 0)
+        return -EIO;
+    if (behind > LITTER_BEHIND)
+        behind = LITTER_BEHIND;
+    if (behind > 0) { /* which the table does not let us store to */
+        memset(world->live.bytes + pool->size, LITTER, behind);
+        view_touch_bytes(&world->live, pool->size, behind);
+        event.length = (uint32_t)behind;
+        event.thread = persist_thread_slot();
+        event.bytes = world->live.bytes + pool->size;
+        trace_note(&world->trace[0], &event);
+    }
+    return space_walk(fs_space(world->image.fs), litter_run, pool) ? -EIO
+                                                                   : persist_drain(pool->persist);
+}
+
+/* Their handles are released when the filesystem is closed. */
+static int apply_unnamed(struct world *world, uint32_t wanted)
+{
+    uint32_t *unnamed = &world->extra[1].unnamed;
+    struct fs *fs = world->image.fs;
+    int r = 0;
+
+    while (r == 0 && *unnamed < wanted) {
+        struct fs_handle *handle;
+        struct fs_attr attr;
+
+        r = fs_tmpfile(fs, &root_request, world->extra_folder, 0600, O_RDWR, &attr, &handle);
+        if (r == 0)
+            ++*unnamed;
+    }
+    return r;
+}
+
+static int apply_keep(struct world *world, uint32_t blocks, uint64_t *ret_kept)
+{
+    struct fs *fs = world->image.fs;
+    struct fs_handle *handle;
+    struct fs_attr attr;
+    int r;
+
+    r = fs_open_file(fs, &root_request, world->extra_file, O_RDWR, false, &handle);
+    for (uint32_t i = 0; r == 0 && i < blocks; i++)
+        r = fs_fallocate(fs, &root_request, handle, FALLOC_FL_KEEP_SIZE, i * 2ull * DXF_BLOCK_SIZE,
+                         DXF_BLOCK_SIZE);
+    fs_release(fs, handle);
+    if (r == 0)
+        r = fs_getattr(fs, &root_request, world->extra_file, &attr);
+    if (r == 0)
+        *ret_kept = attr.blocks;
+    return r;
+}
+
+/* What a truncate does after its first transaction, of a file that has lost its place among the orphans
+ * in between: a link of one without names takes it out. */
+static int apply_trim(struct world *world)
+{
+    struct fs *fs = world->image.fs;
+    struct inode *inode;
+    int r;
+
+    r = inode_get(fs, world->extra_file, &inode);
+    if (r < 0)
+        return r;
+    r = inode_trim(fs, inode, 0);
+    inode_put(fs, inode);
+    return r;
+}
+
+static int apply_look(struct world *world)
+{
+    int64_t *atime = &world->extra[1].atime, before = oracle_now();
+    struct fs *fs = world->image.fs;
+    struct fs_handle *handle;
+    struct fs_attr attr;
+    uint8_t byte;
+    int r;
+
+    while (oracle_now() == before)
+        sched_yield();
+    r = fs_open_file(fs, &root_request, world->extra_file, O_RDONLY, false, &handle);
+    if (r < 0)
+        return r;
+    fs->noatime = false;
+    r = (int)fs_pread(fs, &root_request, handle, &byte, 1, 0);
+    fs->noatime = true;
+    fs_release(fs, handle);
+    if (r == 0)
+        r = fs_getattr(fs, &root_request, world->extra_file, &attr);
+    if (r == 0)
+        *atime = attr.atime;
+    return r;
+}
+
 int extra_apply(struct world *world, const struct step *step)
 {
     struct extra_state *state = &world->extra[1];
@@ -171,6 +292,22 @@ int extra_apply(struct world *world, const struct step *step)
         break;
     case EXTRA_FILL:
         r = apply_fill(world, length);
+        break;
+    case EXTRA_LITTER:
+        r = apply_litter(world);
+        break;
+    case EXTRA_UNNAMED:
+        r = apply_unnamed(world, length);
+        break;
+    case EXTRA_KEEP:
+        r = apply_keep(world, length, &state->kept);
+        break;
+    case EXTRA_TRIM:
+        r = apply_trim(world);
+        state->kept = 0;
+        break;
+    case EXTRA_LOOK:
+        r = apply_look(world);
         break;
     case EXTRA_GROW:
         r = apply_grow(world, step->op.length);
@@ -273,6 +410,16 @@ bool extra_compare(struct world *world, struct image *image, const struct extra_
                                : state->made ? 0674u
                                              : 0644u)) {
         snprintf(why, why_size, "another ACL or mode of the file");
+        return false;
+    }
+    if (state->atime && attr.atime != state->atime) {
+        snprintf(why, why_size, "another atime of the file");
+        return false;
+    }
+    /* What is being given back recovery has given back: there is no third state. */
+    if (world->extra[0].kept != world->extra[1].kept && attr.blocks != state->kept) {
+        snprintf(why, why_size, "the file has %llu blocks, should have %llu",
+                 (unsigned long long)attr.blocks, (unsigned long long)state->kept);
         return false;
     }
     if (!acl_is(image->fs, world->extra_folder, "system.posix_acl_default", state->default_acl)) {

@@ -54,6 +54,11 @@ static const struct verb {
     { "unlinks", 0, EXTRA_UNLINKS, "l" },
     { "grow", 0, EXTRA_GROW, "l" },
     { "fill", 0, EXTRA_FILL, "l" },
+    { "litter", 0, EXTRA_LITTER, "" },
+    { "unnamed", 0, EXTRA_UNNAMED, "l" },
+    { "keep", 0, EXTRA_KEEP, "l" },
+    { "trim", 0, EXTRA_TRIM, "" },
+    { "look", 0, EXTRA_LOOK, "" },
     { "unmount", 0, EXTRA_UNMOUNT, "" },
 };
 
@@ -184,8 +189,18 @@ static const struct single {
     { "reuse-tree",
       "root; create 3 1; write 1 0 100; create 4 2; pieces 2 12; fill 0; truncate 4 0; ",
       "write 1 4096 53248", 8u << 20, 0 },
+    /* More orphans than a block has places for, more inodes than the table. */
+    { "orphans", "root; litter; unnamed 447; ", "unnamed 450", 8u << 20, 0 },
+    { "inodes", "root; litter; unnamed 484; ", "unnamed 486", 8u << 20, 0 },
+    { "trim", "root; keep 1200; ", "trim", MANY, 0 },
+    { "look", "root; sync; ", "look", 8u << 20, 0 },
+    { "fallocate-regrow", "truncate 0/2 4500; ", "fallocate 0 0 0 20000", 8u << 20, 0 },
+    { "write-litter", "root; litter; create 3 1; ", "write 1 5000 2000", 8u << 20, 0 },
     { "grow", "", "grow 16777216", 8u << 20, 16u << 20 },
-    { "grow-moves", "", "grow 125829120", 8u << 20, 120u << 20 },
+    { "grow-moves", "root; litter; ", "grow 125829120", 8u << 20, 120u << 20 },
+    /* The only free block of the old part is where the bitmap was. */
+    { "grow-reuse", "root; create 3 1; write 1 0 100; mkdir 0; fill 0; grow 125829120; ",
+      "write 1 8192 4096", 8u << 20, 120u << 20 },
 };
 #define SINGLES (sizeof(singles) / sizeof(singles[0]))
 

@@ -23,7 +23,7 @@
 
 #define LEVELS 3 /* the program; a crash in recovery; one in the recovery from that */
 #define STEPS_MAX 6000u
-#define ROWS_MAX 160u
+#define ROWS_MAX 200u
 
 /* Operations that the model does not know; each works outside of the model's root. */
 enum extra {
@@ -34,8 +34,13 @@ enum extra {
     EXTRA_DEFAULT_ACL,
     EXTRA_LINKS, /* names up to number `length`, in one directory */
     EXTRA_UNLINKS,
-    EXTRA_GROW, /* to length bytes */
-    EXTRA_FILL, /* leaves length blocks free */
+    EXTRA_GROW,    /* to length bytes */
+    EXTRA_FILL,    /* leaves length blocks free */
+    EXTRA_LITTER,  /* garbage in all that is free, and behind the pool */
+    EXTRA_UNNAMED, /* files without a name, up to number `length` */
+    EXTRA_KEEP,    /* the file keeps `length` blocks past EOF, none next to another */
+    EXTRA_TRIM,    /* it gives them back, as the end of a truncate does */
+    EXTRA_LOOK,    /* reads the file */
     EXTRA_KINDS,
 };
 
@@ -68,8 +73,9 @@ struct row_count {
 
 struct extra_state {
     bool root, made;
-    uint32_t acl, default_acl, names;
-    uint64_t pool_size;
+    uint32_t acl, default_acl, names, unnamed;
+    int64_t atime; /* 0: nobody has looked */
+    uint64_t kept, pool_size;
 };
 
 enum { ALLOW_BEFORE = 1, ALLOW_AFTER = 2 };

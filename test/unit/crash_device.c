@@ -147,16 +147,38 @@ static void image_fill(struct crash_device *device, uint8_t *image, bool all)
     }
 }
 
-struct pool *crash_device_image(struct crash_device *device, bool all)
+static uint8_t *image_map(struct crash_device *device)
+{
+    uint8_t *image = mmap(NULL, device->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, device->fd, 0);
+    ck_assert_ptr_ne(image, MAP_FAILED);
+    return image;
+}
+
+static struct pool *image_open(struct crash_device *device, uint8_t *image)
 {
     struct pool *pool;
     struct persist *persist;
-    uint8_t *image = mmap(NULL, device->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, device->fd, 0);
-    ck_assert_ptr_ne(image, MAP_FAILED);
-    image_fill(device, image, all);
     ck_assert_int_eq(persist_open_pmem(image, device->size, &persist), 0);
     ck_assert_int_eq(pool_open_memory(image, device->size, persist, &pool), 0);
     return pool;
+}
+
+struct pool *crash_device_image(struct crash_device *device, bool all)
+{
+    uint8_t *image = image_map(device);
+    image_fill(device, image, all);
+    return image_open(device, image);
+}
+
+struct pool *crash_device_image_of(struct crash_device *device, uint64_t from, uint64_t to)
+{
+    uint8_t *image = image_map(device);
+    for (unsigned i = 0; i < device->count; i++) {
+        const struct crash_store *store = &device->stores[i];
+        if (store->offset >= from && store->offset < to)
+            memcpy(image + store->offset, store->bytes, store->length);
+    }
+    return image_open(device, image);
 }
 
 void crash_device_image_close(struct pool *pool)

@@ -37,6 +37,8 @@ void crash_device_destroy(struct crash_device *device);
 
 /* A pool over one possible image (all: everything on its way arrived), not replayed. */
 struct pool *crash_device_image(struct crash_device *device, bool all);
+/* The same, where of what is on its way just that arrived which lies in [from, to). */
+struct pool *crash_device_image_of(struct crash_device *device, uint64_t from, uint64_t to);
 void crash_device_image_close(struct pool *pool);
 
 /* A small generator of numbers, so that a seed repeats a test. */
