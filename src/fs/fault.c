@@ -116,6 +116,7 @@ static int fault_ranged(struct fault *fault, struct range_node *node, bool ready
     if (r < 0)
         return r;
     *ret_kept = fresh;
+    atomic_store_explicit(&fault->inode->was_mapped, true, memory_order_relaxed);
     touch = fault->write && !mapping->write;
     if (!ready) {
         r = make(fault, mapping);

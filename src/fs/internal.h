@@ -36,6 +36,7 @@ struct inode {
     uint32_t refs;    /* operations and handles at work */
     bool known;       /* its record was seen in use under this entry */
     bool dying;       /* is being deleted: nobody finds it any more */
+    _Atomic bool was_mapped;   /* through a door, since it is in memory */
     _Atomic uint16_t touching; /* writes that stored times in place and have not fenced them yet */
     struct inode *reap_next;
     struct rwlock name_lock;

@@ -107,6 +107,20 @@ int fs_rmdir(struct fs *fs, const struct fs_request *rq, uint64_t parent, struct
     return r < 0 ? r : remove_name(fs, rq, parent, name, true);
 }
 
+/* The blocks past EOF that a file has for its mappings go when those have gone, or in recovery (settle.c):
+ * of these it is an orphan, too. */
+static int leave_orphans(struct fs *fs, struct txn *txn, struct inode *inode,
+                         struct dxf_inode *record)
+{
+    uint64_t eof = (le64_get(record->size) + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT;
+    struct extent extent;
+    int r = -ENOENT;
+
+    if (atomic_load_explicit(&inode->was_mapped, memory_order_relaxed))
+        r = extent_next(fs->meta, txn, inode->ino, record, eof, &extent);
+    return r == -ENOENT ? orphan_remove(fs->meta, txn, inode->ino, record) : r;
+}
+
 static int link_locked(struct fs *fs, struct inode *inode, struct inode *dir, struct fs_name name,
                        struct fs_attr *ret_attr)
 {
@@ -136,7 +150,7 @@ static int link_locked(struct fs *fs, struct inode *inode, struct inode *dir, st
         r = dir_insert(fs->meta, &txn, dir->ino, dir_record, dir_name(name), inode->ino,
                        (uint8_t)(record_mode(record) >> 12 & 017));
     if (r == 0 && le32_get(record->links) == 0)
-        r = orphan_remove(fs->meta, &txn, inode->ino, record);
+        r = leave_orphans(fs, &txn, inode, record);
     if (r < 0) {
         txn_abort(&txn);
         return r;

@@ -167,8 +167,8 @@ static int settle_ranged(struct fs *fs, struct inode *inode, uint64_t chunk, uin
         at = stop;
     }
     rwlock_read(&inode->map_lock);
-    orphan = inode_view(fs->meta, NULL, inode->ino, &record) == 0 && le32_get(record->links) > 0 &&
-             le32_get(record->orphan) != 0;
+    /* Also one without links, which may be given a name. */
+    orphan = inode_view(fs->meta, NULL, inode->ino, &record) == 0 && le32_get(record->orphan) != 0;
     rwlock_read_release(&inode->map_lock);
     if (r == 0 && orphan)
         r = inode_trim(fs, inode, eof);

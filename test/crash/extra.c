@@ -3,6 +3,7 @@
  * Operations that the model does not know, with a small model of their own: ACLs, directories of
  * thousands of names, a pool that grows, the unmount.
  */
+#include "maps.h"
 #include "world.h"
 
 #include "fs/internal.h"
@@ -273,6 +274,8 @@ int extra_apply(struct world *world, const struct step *step)
     struct fs *fs = world->image.fs;
     int r = 0;
 
+    if (step->extra >= EXTRA_MAP_FILES)
+        return -maps_apply(world, step);
     switch (step->extra) {
     case EXTRA_ROOT:
         r = apply_root(world);
@@ -315,6 +318,7 @@ int extra_apply(struct world *world, const struct step *step)
         world->image.size = world->image.pool->size;
         break;
     default:
+        maps_end(world, true);
         fs_close(fs);
         pool_close(world->image.pool);
         world->image.fs = NULL;
@@ -430,5 +434,5 @@ bool extra_compare(struct world *world, struct image *image, const struct extra_
         snprintf(why, why_size, "other names than the %u", state->names);
         return false;
     }
-    return true;
+    return maps_compare(world, image, state, why, why_size);
 }

@@ -4,6 +4,7 @@
  * objects, random ones. Operations are written as text: a verb and its arguments, where a path is
  * numbers of names ("0/2", "." the root) and names from 48 on are long ones.
  */
+#include "maps.h"
 #include "world.h"
 
 #include <daxfuse/format.h>
@@ -60,6 +61,20 @@ static const struct verb {
     { "trim", 0, EXTRA_TRIM, "" },
     { "look", 0, EXTRA_LOOK, "" },
     { "unmount", 0, EXTRA_UNMOUNT, "" },
+    { "map-files", 0, EXTRA_MAP_FILES, "lf" },
+    { "map-scatter", 0, EXTRA_MAP_SCATTER, "l" },
+    { "map-write", 0, EXTRA_MAP_WRITE, "ol" },
+    { "map-truncate", 0, EXTRA_MAP_TRUNCATE, "l" },
+    { "map-fallocate", 0, EXTRA_MAP_FALLOCATE, "fol" },
+    { "map-busy", 0, EXTRA_MAP_BUSY, "fol" },
+    { "map-fault", 0, EXTRA_MAP_FAULT, "tsof" },
+    { "map-populate", 0, EXTRA_MAP_POPULATE, "tsofl" },
+    { "map-unmap", 0, EXTRA_MAP_UNMAP, "ts" },
+    { "map-store", 0, EXTRA_MAP_STORE, "tsolf" },
+    { "map-fsync", 0, EXTRA_MAP_FSYNC, "" },
+    { "map-over", 0, EXTRA_MAP_OVER, "t" },
+    { "map-link", 0, EXTRA_MAP_LINK, "" },
+    { "map-unlink", 0, EXTRA_MAP_UNLINK, "" },
 };
 
 /* What is there before each. */
@@ -69,6 +84,7 @@ static const struct verb {
  "write 3 0 100; create 1/17 6; write 6 0 4500; close 6; mkdir 0/21; create 9 5; "           \
  "write 5 0 5000; unlink 9; "
 
+#define MAPPED "root; litter; map-files 0 0; "
 #define MANY 16u << 20 /* pools in which a file of many pieces has room */
 
 /* Operation, what it needs beside the tree, itself. Those with a size of their own are no part of pairs. */
@@ -201,6 +217,87 @@ static const struct single {
     /* The only free block of the old part is where the bitmap was. */
     { "grow-reuse", "root; create 3 1; write 1 0 100; mkdir 0; fill 0; grow 125829120; ",
       "write 1 8192 4096", 8u << 20, 120u << 20 },
+    /* Of mapped files (maps.c). Doors and slots, chunks, 1 to write. Door 0 cannot revoke. */
+    { "map-fault-hole", MAPPED "map-truncate 4194304; ", "map-fault 0 3 1 1", MANY, 0 },
+    { "map-fault-ready", MAPPED "map-write 0 4194304; ", "map-fault 0 1 1 1; map-unmap 0 1", MANY,
+      0 },
+    { "map-fault-gather", MAPPED "map-scatter 1048576; ", "map-fault 0 3 0 1", MANY, 0 },
+    { "map-fault-eof", MAPPED "map-write 0 12288; map-truncate 5000; ",
+      "map-fault 0 0 0 1; map-truncate 100000", MANY, 0 },
+    { "map-fault-unwritten", MAPPED "map-write 0 5000; map-fallocate 1 0 2097152; ",
+      "map-fault 0 0 0 1; map-truncate 100000", MANY, 0 },
+    { "map-fault-parts", MAPPED "map-write 0 12288; map-fallocate 1 1000000 300000; ",
+      "map-fault 0 0 0 1; map-truncate 1100000", MANY, 0 },
+    { "map-fault-read", MAPPED "map-scatter 300000; ", "map-fault 0 0 0 0; map-fault 0 0 0 1", MANY,
+      0 },
+    { "map-fill", MAPPED "map-truncate 4194304; map-fault 0 0 0 0; map-fault 1 1 0 0; ",
+      "map-write 5000 9000", MANY, 0 },
+    { "map-write", MAPPED "map-write 0 30000; map-fault 0 0 0 1; map-store 0 0 4096 4096 0; ",
+      "map-write 10000 9000", MANY, 0 },
+    { "map-populate", MAPPED "map-write 0 3000000; map-truncate 6000000; ",
+      "map-populate 0 4 0 1 3", MANY, 0 },
+    { "map-unmap-eof",
+      MAPPED "map-write 0 12288; map-truncate 5000; map-fault 0 0 0 1; map-store 0 0 64 8192 0; ",
+      "map-unmap 0 0", MANY, 0 },
+    { "map-unmap-zeros",
+      MAPPED "map-write 4096 65536; map-truncate 2097152; map-fault 0 0 0 1; "
+             "map-store 0 0 8192 8192 1; map-store 0 0 40960 16384 1; map-store 0 0 131072 80 0; ",
+      "map-unmap 0 0", MANY, 0 },
+    { "map-truncate-pin", MAPPED "map-write 0 4194304; map-fault 0 1 1 1; map-store 0 1 0 4096 0; ",
+      "map-truncate 1000", MANY, 0 },
+    { "map-truncate-in-pin",
+      MAPPED "map-write 0 4194304; map-fault 0 0 0 1; map-fault 0 1 1 1; map-store 0 1 0 8192 0; ",
+      "map-truncate 2101001", MANY, 0 },
+    { "map-regrow-pin",
+      MAPPED "map-write 0 4194304; map-fault 0 1 1 1; map-truncate 1000; map-store 0 1 0 8192 0; ",
+      "map-truncate 4000000", MANY, 0 },
+    { "map-truncate-revoke",
+      MAPPED "map-write 0 4194304; map-fault 1 1 1 1; map-store 1 1 0 8192 0; ",
+      "map-truncate 2101001", MANY, 0 },
+    { "map-punch-pin",
+      MAPPED "map-write 0 6000000; map-fault 0 1 1 1; map-fault 1 2 2 1; map-store 0 1 0 8192 0; ",
+      "map-fallocate 3 100 5500001; map-unmap 0 1", MANY, 0 },
+    { "map-punch-in-pin",
+      MAPPED "map-write 0 100000; map-fault 0 0 0 1; map-store 0 0 8192 8192 0; ",
+      "map-fallocate 3 5001 20000", MANY, 0 },
+    { "map-punch-revoke", MAPPED "map-scatter 200000; map-fault 1 0 0 1; map-store 1 0 0 8192 0; ",
+      "map-fallocate 3 5000 100000", MANY, 0 },
+    { "map-zero-pin",
+      MAPPED "map-write 0 5000000; map-fault 0 1 1 1; map-fault 1 2 2 1; map-store 0 1 0 8192 0; ",
+      "map-fallocate 17 100 4800001; map-unmap 0 1", MANY, 0 },
+    { "map-zero-grow-pin",
+      MAPPED "map-write 0 20000; map-fault 0 0 0 1; map-store 0 0 8192 8192 0; ",
+      "map-fallocate 16 9000 60000", MANY, 0 },
+    { "map-zero-revoke", MAPPED "map-scatter 200000; map-fault 1 0 0 1; map-store 1 0 0 8192 0; ",
+      "map-fallocate 17 5000 100000", MANY, 0 },
+    { "map-busy", MAPPED "map-write 0 4194304; map-fault 0 1 1 1; map-store 0 1 0 8192 0; ",
+      "map-busy 8 4096 4096; map-busy 32 4096 4096", MANY, 0 },
+    { "map-collapse-revoke",
+      MAPPED "map-write 0 3000000; map-fault 1 1 1 1; map-store 1 1 0 8192 0; ",
+      "map-fallocate 8 4096 8192", MANY, 0 },
+    { "map-insert-revoke",
+      MAPPED "map-write 0 3000000; map-fault 1 1 1 1; map-store 1 1 0 8192 0; ",
+      "map-fallocate 32 4096 8192", MANY, 0 },
+    { "map-unlink",
+      MAPPED "map-write 0 3000000; map-fault 0 0 0 1; map-fault 0 1 1 1; map-store 0 0 0 4096 0; ",
+      "map-unlink; map-store 0 0 8192 4096 0; map-unmap 0 0; map-unmap 0 1", MANY, 0 },
+    { "map-link-unmap", "root; litter; map-files 5000 1; map-fault 0 0 0 1; ",
+      "map-link; map-unmap 0 0", MANY, 0 },
+    { "map-unmap-link", "root; litter; map-files 5000 1; map-fault 0 0 0 1; ",
+      "map-unmap 0 0; map-link", MANY, 0 },
+    { "map-fsync", MAPPED "map-write 0 3000000; map-fault 0 0 0 1; map-fault 0 1 1 1; ",
+      "map-store 0 0 4000 9000 0; map-store 0 1 0 80 0; map-fsync; map-store 0 0 20000 800 0", MANY,
+      0 },
+    { "map-over",
+      MAPPED "map-write 0 4194304; map-fault 0 0 0 1; map-fault 0 1 1 1; map-truncate 1000; "
+             "map-store 0 1 0 8192 0; map-store 0 0 64 8192 0; ",
+      "map-over 0", MANY, 0 },
+    { "map-random", MAPPED "map-write 0 3000000; map-fault 0 0 0 1; map-fault 0 1 1 1; ",
+      "map-random 10", MANY, 0 },
+    { "map-unmount",
+      MAPPED "map-write 0 4194304; map-fault 0 0 0 1; map-fault 1 1 1 1; map-truncate 1000; "
+             "map-store 0 0 64 8192 0; ",
+      "unmount", MANY, 0 },
 };
 #define SINGLES (sizeof(singles) / sizeof(singles[0]))
 
@@ -377,9 +474,19 @@ static void parse_one(struct program *program, const char *text, bool checked, c
     size_t length = strcspn(text, " ;");
     const char *at = text + length;
     struct step *step;
+    unsigned count;
 
     if (parse_many(program, text))
         return;
+    if (sscanf(text, "map-random %u", &count) == 1) {
+        for (program->lenient = true; count > 0; count--) {
+            step = add(program);
+            maps_random(step);
+            step->checked = checked;
+            step->row = row_of_name(row);
+        }
+        return;
+    }
     step = add(program);
     for (unsigned i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
         if (strncmp(verbs[i].name, text, length) != 0 || verbs[i].name[length])

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "fs/internal.h"
 #include "generate.h"
+#include "maps.h"
 #include "media/pool_private.h"
 
 #include <err.h>
@@ -129,6 +130,7 @@ static void stop(struct world *world)
 {
     if (world->image.fs) {
         atomic_store(&world->image.pool->failed, true); /* nothing more is of interest */
+        maps_end(world, false);
         fs_close(world->image.fs);
         pool_close(world->image.pool);
         world->image.fs = NULL;

@@ -41,6 +41,21 @@ enum extra {
     EXTRA_KEEP,    /* the file keeps `length` blocks past EOF, none next to another */
     EXTRA_TRIM,    /* it gives them back, as the end of a truncate does */
     EXTRA_LOOK,    /* reads the file */
+    /* The last ones are of maps.c: the mapped file, and the other one; doors and slots in slot2 and slot. */
+    EXTRA_MAP_FILES,   /* makes them; length bytes in the first; flags: which has no name */
+    EXTRA_MAP_SCATTER, /* blocks for both in turn, until the first has length bytes */
+    EXTRA_MAP_WRITE,   /* through the file, as the next two */
+    EXTRA_MAP_TRUNCATE,
+    EXTRA_MAP_FALLOCATE, /* all its modes: flags */
+    EXTRA_MAP_BUSY,      /* the same, and it is EBUSY */
+    EXTRA_MAP_FAULT,     /* flags: write; offset: chunk */
+    EXTRA_MAP_POPULATE,  /* length: chunks */
+    EXTRA_MAP_UNMAP,
+    EXTRA_MAP_STORE, /* through a door, and no flush; flags: zeros; offset: within the chunk */
+    EXTRA_MAP_FSYNC,
+    EXTRA_MAP_OVER,
+    EXTRA_MAP_LINK, /* names the one without a name */
+    EXTRA_MAP_UNLINK,
     EXTRA_KINDS,
 };
 
@@ -56,6 +71,7 @@ struct program {
     bool pmem;
     bool synced;     /* the journal is retired before the first checked step */
     bool full;       /* a random one: little space is left, so that blocks are used again soon */
+    bool lenient;    /* of steps of maps.c those that fail are none */
     bool random;     /* steps are generated as it runs, up to `wanted` checked ones */
     unsigned wanted; /* of a random one */
     unsigned budget; /* images at a point */
@@ -75,6 +91,7 @@ struct extra_state {
     bool root, made;
     uint32_t acl, default_acl, names, unnamed;
     int64_t atime; /* 0: nobody has looked */
+    uint32_t maps; /* steps of maps.c */
     uint64_t kept, pool_size;
 };
 
