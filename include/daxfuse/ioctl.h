@@ -72,7 +72,7 @@ struct daxfuse_info {
 static_assert(sizeof(off_t) == 8, "daxfuse/ioctl.h needs _FILE_OFFSET_BITS=64");
 
 /* fallocate(2) with one of the two modes: 0, or -1 and errno. EOPNOTSUPP: another mode, or no file in a
- * mount of daxfuse. */
+ * mount of daxfuse. ENOTCONN, ECONNABORTED, ECANCELED, EIO: one whose server has ended. */
 static inline int daxfuse_fallocate(int fd, int mode, int64_t offset, int64_t length)
 {
     uint64_t carry = mode == FALLOC_FL_COLLAPSE_RANGE ? DAXFUSE_CARRY_COLLAPSE
@@ -80,10 +80,18 @@ static inline int daxfuse_fallocate(int fd, int mode, int64_t offset, int64_t le
                                                       : 0;
     struct daxfuse_info info = { 0 };
     struct stat learned;
+    int error = carry == 0                               ? EOPNOTSUPP
+                : fstat(fd, &learned) < 0                ? errno
+                : !S_ISREG(learned.st_mode)              ? EOPNOTSUPP
+                : ioctl(fd, DAXFUSE_IOC_INFO, &info) < 0 ? errno
+                : info.magic != DAXFUSE_INFO_MAGIC       ? EOPNOTSUPP
+                                                         : 0;
+    if (error) {
+        /* A server that has ended, and a signal, make no other filesystem of it. */
+        int told = error == ENOTCONN || error == ECONNABORTED || error == ECANCELED ||
+                   error == EIO || error == EINTR;
 
-    if (carry == 0 || fstat(fd, &learned) < 0 || !S_ISREG(learned.st_mode) ||
-        ioctl(fd, DAXFUSE_IOC_INFO, &info) < 0 || info.magic != DAXFUSE_INFO_MAGIC) {
-        errno = EOPNOTSUPP;
+        errno = told ? error : EOPNOTSUPP;
         return -1;
     }
     if (offset < 0 || length <= 0 || (offset | length) % 4096 != 0) {
