@@ -40,7 +40,7 @@ model_short() {
     model_case costs costs
     example_copy_in
     example_map_punch
-    model_mount 3000 0
+    model_mount 3000 0 300
 }
 
 model_full() {
@@ -51,7 +51,7 @@ model_full() {
     model_case nothing-lost model_run --ops 50000 --seed "$((SEED + 3000))" --seeds 10 --cycles
     model_case threads model_threads --ops 100000 --seed "$SEED"
     model_case costs costs
-    model_mount 100000 100
+    model_mount 100000 100 10000
     model_sanitized
 }
 
@@ -98,7 +98,8 @@ example_map_punch() {
     rm -f "$pool"
 }
 
-# model_mount OPS LEAST: ours, on the classic transport, against ext4 with blocks of our size.
+# model_mount OPS LEAST PROGRAMS: ours, on the classic transport, against ext4 with blocks of our size.
+# PROGRAMS short ones of what changes sizes and bytes, and a long one of everything.
 model_mount() {
     local before=''
     mkdir -p "$WORK/ours" "$WORK/ext4"
@@ -109,7 +110,7 @@ model_mount() {
         return
     fi
     rmdir "$WORK/ext4/lost+found"
-    mount_against classic "$1" "$2"
+    mount_against classic "$@"
     if [ -n "$FULL" ] && [ -w "$URING" ]; then
         before=$(cat "$URING")
         # shellcheck disable=SC2064 # as it is now
@@ -118,7 +119,7 @@ model_mount() {
         # Immutable and append-only files are among what the first run left.
         chattr -R -f -i -a "$WORK/ext4"
         find "$WORK/ext4" -mindepth 1 -delete
-        mount_against uring "$1" "$2"
+        mount_against uring "$@"
         echo "$before" >"$URING"
     fi
     umount "$WORK/ext4"
@@ -129,6 +130,7 @@ mount_against() {
     local pool=$WORK/$1.pool
     "$OUT/bin/mkfs.daxfuse" -s 512M "$pool" >&2 || { not_ok "$1:mkfs"; return; }
     if pool_mount "$pool" "$WORK/ours" -o suid,dev >&2; then
+        model_case "programs-$1" model_mount --programs "$4" --seed "$SEED" "$WORK/ours" "$WORK/ext4"
         preloaded model_case "mount-$1" model_mount --ops "$2" --seed "$SEED" --least "$3" "$WORK/ours" \
             "$WORK/ext4"
         expect "mount-$1:umount" pool_umount "$pool" "$WORK/ours" || umount -l "$WORK/ours"

@@ -458,6 +458,32 @@ static void apply_write(struct call *call, struct fs_handle *handle)
     free(bytes);
 }
 
+/* What comes to a server of what was stored through a mapping of the kernel's. */
+static void apply_store(struct call *call, struct fs_handle *handle)
+{
+    const struct op *op = call->op;
+    struct fs_attr attr;
+    struct iovec vector;
+    int r;
+
+    r = fs_getattr(call->fs, &call->rq, fs_handle_ino(handle), &attr);
+    if (r == 0 && (fs_handle_flags(handle) & O_ACCMODE) != O_RDWR)
+        r = -EACCES;
+    else if (r == 0 && (attr.flags & FLAGS_FIXED))
+        r = -EPERM;
+    else if (r == 0 &&
+             (op->length == 0 || op->offset > attr.size || op->length > attr.size - op->offset))
+        r = -EINVAL;
+    if (r < 0) {
+        give(call, r);
+        return;
+    }
+    vector = (struct iovec){ malloc(op->length), op->length };
+    fill_bytes(op->seed, vector.iov_base, op->length);
+    give(call, fs_write(call->fs, &call->rq, handle, &vector, 1, op->offset, 0, NULL));
+    free(vector.iov_base);
+}
+
 static void apply_read(struct call *call, struct fs_handle *handle)
 {
     const struct op *op = call->op;
@@ -498,6 +524,8 @@ static void apply_slot(struct call *call)
         give(call, fs_fsync(call->fs, &call->rq, fs_handle_ino(handle), op->seed & 1));
     else if (op->kind == OP_WRITE)
         apply_write(call, handle);
+    else if (op->kind == OP_STORE)
+        apply_store(call, handle);
     else if (op->kind == OP_READ)
         apply_read(call, handle);
     else if (op->kind == OP_SEEK)
@@ -568,6 +596,7 @@ void engine_apply(struct engine *engine, const struct op *op, struct result *ret
         break;
     case OP_CLOSE:
     case OP_WRITE:
+    case OP_STORE:
     case OP_READ:
     case OP_FALLOCATE:
     case OP_SHIFT:

@@ -21,7 +21,12 @@ static const uint8_t weights[OP_KINDS] = {
     [OP_CHOWN] = 10,    [OP_UTIMES] = 10,   [OP_SETFLAGS] = 12,    [OP_SETXATTR] = 24,
     [OP_GETXATTR] = 10, [OP_LISTXATTR] = 8, [OP_REMOVEXATTR] = 12, [OP_TMPFILE] = 10,
     [OP_LINKSLOT] = 14, [OP_READDIR] = 12,  [OP_FSYNC] = 8,        [OP_SYNC] = 4,
-    [OP_REMOUNT] = 4,
+    [OP_REMOUNT] = 4,   [OP_STORE] = 30,
+};
+
+static const uint8_t byte_weights[OP_KINDS] = {
+    [OP_OPEN] = 8,       [OP_WRITE] = 40, [OP_STORE] = 40, [OP_READ] = 20, [OP_TRUNCATE] = 24,
+    [OP_FALLOCATE] = 50, [OP_SHIFT] = 50, [OP_SEEK] = 4,   [OP_COPY] = 6,  [OP_FSYNC] = 2,
 };
 
 typedef bool (*node_test)(const struct node *node);
@@ -421,6 +426,26 @@ static void gen_file(struct generator *g, struct op *op)
         op->flags = rng_chance(&g->rng, 50) ? SEEK_DATA : SEEK_HOLE;
 }
 
+/* Mostly such as a mapping allows. */
+static void gen_store(struct generator *g, struct op *op)
+{
+    uint64_t size = 0;
+
+    for (unsigned i = 0; i < 10; i++) {
+        op->slot = (uint8_t)data_slot(g, true, &size);
+        if ((g->oracle->slot[op->slot].flags & O_ACCMODE) == O_RDWR && size > 0)
+            break;
+    }
+    op->offset = some_offset(g, size);
+    op->length = some_length(g);
+    if (size == 0 || rng_chance(&g->rng, 5))
+        return;
+    if (op->offset >= size)
+        op->offset = rng_below(&g->rng, size);
+    if (op->length > size - op->offset)
+        op->length = size - op->offset;
+}
+
 static void gen_truncate(struct generator *g, struct op *op)
 {
     struct node *node;
@@ -487,15 +512,17 @@ static void gen_whole(struct generator *g, struct op *op)
 
 static uint8_t some_kind(struct generator *g)
 {
+    const uint8_t *of = g->bytes ? byte_weights : weights;
+
     for (;;) {
         unsigned sum = 0, at;
         uint8_t kind = 0;
 
         for (unsigned i = 0; i < OP_KINDS; i++)
-            sum += weights[i];
+            sum += of[i];
         at = (unsigned)rng_below(&g->rng, sum);
-        while (at >= weights[kind])
-            at -= weights[kind++];
+        while (at >= of[kind])
+            at -= of[kind++];
         if ((kind == OP_REMOUNT || kind == OP_SYNC) && !g->remounts)
             continue;
         /* As many names as there should be: what makes them turns into what takes them. */
@@ -573,6 +600,9 @@ void generate(struct generator *g, struct op *op)
     case OP_READ:
     case OP_SEEK:
         gen_file(g, op);
+        break;
+    case OP_STORE:
+        gen_store(g, op);
         break;
     case OP_TRUNCATE:
         gen_truncate(g, op);

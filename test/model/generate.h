@@ -14,6 +14,7 @@ struct generator {
     bool kernel;   /* what the system's calls allow, as root */
     bool remounts; /* and syncs: what concerns the whole filesystem */
     bool large;    /* writes that fill a small pool */
+    bool bytes;    /* only what changes sizes and bytes, on the files that there are */
 };
 
 void generate(struct generator *generator, struct op *ret_op);

@@ -240,6 +240,7 @@ bool oracle_judge(struct oracle *oracle, const struct op *op, int64_t before,
     case OP_OPEN:
     case OP_CLOSE:
     case OP_WRITE:
+    case OP_STORE:
     case OP_READ:
     case OP_TRUNCATE:
     case OP_FALLOCATE:

@@ -122,6 +122,33 @@ static bool judge_write(struct oracle *oracle, struct judgement *j)
     return true;
 }
 
+/* What fixed files make of a mapping is every system's own: nobody stores to them. */
+static bool judge_store(struct oracle *oracle, struct judgement *j)
+{
+    const struct op *op = j->op;
+    const struct oracle_slot *open = &oracle->slot[op->slot];
+    struct node *node = open->node;
+    bool ok;
+
+    j->space = true;
+    if (!node)
+        j->error = EBADF;
+    else if ((open->flags & O_ACCMODE) != O_RDWR)
+        j->error = EACCES;
+    else if (node->flags & FLAGS_FIXED)
+        j->error = EPERM;
+    else if (op->length == 0 || op->offset > node->size || op->length > node->size - op->offset)
+        j->error = EINVAL;
+    if (judge_failed(j, &ok))
+        return ok;
+    if (j->got->value <= 0 || (uint64_t)j->got->value > op->length ||
+        ((uint64_t)j->got->value < op->length && !j->got->little_space))
+        return judge_wrong(j, "%lld bytes stored, should be %llu", (long long)j->got->value,
+                           (unsigned long long)op->length);
+    write_bytes(j, node, op->offset, (uint64_t)j->got->value);
+    return true;
+}
+
 static bool judge_read(struct oracle *oracle, struct judgement *j)
 {
     const struct op *op = j->op;
@@ -238,6 +265,9 @@ static bool judge_shift(struct oracle *oracle, struct judgement *j)
     else if (collapse ? op->offset + op->length >= node->size : op->offset >= node->size)
         j->error = EINVAL;
     else if (!collapse && (node->far || op->length > FAR))
+        j->also = EINVAL;
+    /* Who does not ask the kernel first sees this before all else. */
+    if (j->error && (op->offset | op->length) % CHUNK != 0)
         j->also = EINVAL;
     if (node && j->error != EBADF && (node->flags & FLAGS_FIXED)) {
         j->also = j->error;
@@ -361,6 +391,8 @@ bool judge_file(struct oracle *oracle, struct judgement *j)
         return judge_open(oracle, j);
     case OP_WRITE:
         return judge_write(oracle, j);
+    case OP_STORE:
+        return judge_store(oracle, j);
     case OP_READ:
         return judge_read(oracle, j);
     case OP_TRUNCATE:

@@ -16,6 +16,7 @@ const char *const op_names[OP_KINDS] = {
     [OP_GETXATTR] = "getxattr",   [OP_LISTXATTR] = "listxattr", [OP_REMOVEXATTR] = "removexattr",
     [OP_TMPFILE] = "tmpfile",     [OP_LINKSLOT] = "linkslot",   [OP_READDIR] = "readdir",
     [OP_FSYNC] = "fsync",         [OP_SYNC] = "sync",           [OP_REMOUNT] = "remount",
+    [OP_STORE] = "store",
 };
 
 uint64_t rng_next(struct rng *rng)
@@ -163,6 +164,7 @@ void op_print(FILE *file, const struct op *op)
         print_path(file, &op->path);
         break;
     case OP_WRITE:
+    case OP_STORE:
     case OP_READ:
     case OP_FALLOCATE:
     case OP_SHIFT:

@@ -28,6 +28,7 @@ enum op_kind {
     OP_OPEN, /* into slot */
     OP_CLOSE,
     OP_WRITE,
+    OP_STORE, /* through a mapping, and synced; never extends */
     OP_READ,
     OP_TRUNCATE, /* by path */
     OP_FALLOCATE,

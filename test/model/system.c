@@ -6,13 +6,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+
+#include <daxfuse/ioctl.h>
 
 #ifndef FS_IMMUTABLE_FL
 # define FS_IMMUTABLE_FL 0x10
@@ -393,6 +398,61 @@ static void apply_copy(struct call *call, int from)
     give(call, done > 0 ? (ssize_t)done : n);
 }
 
+static sigjmp_buf no_page;
+
+static void page_missing(int signal_number)
+{
+    siglongjmp(no_page, signal_number);
+}
+
+/* EFAULT: there is no page where the file has bytes. That is right on no filesystem. */
+static int store_bytes(uint8_t *to, const uint8_t *from, size_t length)
+{
+    int r = EFAULT;
+
+    signal(SIGBUS, page_missing);
+    if (sigsetjmp(no_page, 1) == 0) {
+        memcpy(to, from, length);
+        r = 0;
+    }
+    signal(SIGBUS, SIG_DFL);
+    return r;
+}
+
+static void apply_store(struct call *call, int fd)
+{
+    const struct op *op = call->op;
+    size_t before = op->offset % 4096, length = before + op->length;
+    uint8_t *bytes, *map;
+    int flags = 0, error;
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        give(call, -1);
+    else if ((fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR)
+        give_error(call, EACCES);
+    else if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 || (flags & FLAGS_FIXED))
+        give_error(call, EPERM);
+    else if (op->length == 0 || op->offset + op->length > (uint64_t)st.st_size)
+        give_error(call, EINVAL);
+    if (call->result->error)
+        return;
+    map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)(op->offset - before));
+    if (map == MAP_FAILED) {
+        give(call, -1);
+        return;
+    }
+    bytes = malloc(op->length);
+    fill_bytes(op->seed, bytes, op->length);
+    error = store_bytes(map + before, bytes, op->length);
+    if (error)
+        give_error(call, error);
+    else
+        give(call, msync(map, length, MS_SYNC) < 0 ? -1 : (int64_t)op->length);
+    free(bytes);
+    munmap(map, length);
+}
+
 static void apply_slot(struct call *call)
 {
     const struct op *op = call->op;
@@ -425,8 +485,17 @@ static void apply_slot(struct call *call)
             call->result->hash = hash_bytes(bytes, (size_t)n);
         free(bytes);
         break;
-    case OP_FALLOCATE:
+    case OP_STORE:
+        apply_store(call, fd);
+        break;
     case OP_SHIFT:
+        if (call->system->direct) {
+            give(call,
+                 daxfuse_fallocate(fd, (int)op->flags, (int64_t)op->offset, (int64_t)op->length));
+            break;
+        }
+        /* fall through */
+    case OP_FALLOCATE:
         give(call, fallocate(fd, (int)op->flags, (off_t)op->offset, (off_t)op->length));
         break;
     case OP_SEEK:
@@ -454,6 +523,7 @@ void system_apply(struct system *system, const struct op *op, struct result *ret
     case OP_CLOSE:
     case OP_FSYNC:
     case OP_WRITE:
+    case OP_STORE:
     case OP_READ:
     case OP_FALLOCATE:
     case OP_SHIFT:

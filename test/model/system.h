@@ -10,6 +10,7 @@
 struct system {
     int root; /* descriptor of the folder that is the root */
     int slot[SLOTS];
+    bool direct; /* collapse and insert by <daxfuse/ioctl.h>, not by fallocate(2) */
 };
 
 /* The folder must be empty. Ends the program when it can not be opened. */
