@@ -8,7 +8,8 @@
  *   returned  every operation that returned is there, and the one that was in flight is there whole
  *             or not at all. The bytes of an overwrite in flight may be mixed, and of a write only
  *             the first requests that the kernel made of it may be done; but a size that has grown
- *             comes with its bytes. Holds wherever only the server dies.
+ *             comes with its bytes. A mapped store in flight is an overwrite; a collapse or insert
+ *             is there or not. Holds wherever only the server dies.
  *
  * usage: kill-check [-k NANOSECONDS] [-p] DIRECTORY LEDGER-DIRECTORY
  *   -k  when the server was killed (CLOCK_REALTIME): an error before that is a finding
@@ -182,7 +183,7 @@ static void compare_tree(struct comparison *cmp, unsigned dir, const struct disk
 static bool is_byte_op(const struct op *op)
 {
     return op->kind == OP_WRITE || op->kind == OP_APPEND || op->kind == OP_PUNCH ||
-           op->kind == OP_ZERO;
+           op->kind == OP_ZERO || op->kind == OP_STORE;
 }
 
 static int ledger_read(struct ledger *ledger, const char *path)

@@ -28,6 +28,9 @@ static const char *const op_names[OP_KIND_COUNT] = {
     [OP_ALLOCATE_KEEP] = "fallocate-keep",
     [OP_PUNCH] = "punch",
     [OP_ZERO] = "zero",
+    [OP_COLLAPSE] = "collapse",
+    [OP_INSERT] = "insert",
+    [OP_STORE] = "store",
     [OP_SETXATTR] = "setxattr",
     [OP_REMOVEXATTR] = "removexattr",
     [OP_CHMOD] = "chmod",
@@ -247,6 +250,28 @@ static int apply_rename(struct model *model, const struct op *op, uint16_t *slot
     return 0;
 }
 
+static int apply_shift(struct object *file, const struct op *op)
+{
+    uint64_t end = op->offset + op->length;
+
+    if (op->offset >= file->size || op->length > FILE_LIMIT)
+        return -EINVAL;
+    if (op->kind == OP_COLLAPSE) {
+        if (end >= file->size)
+            return -EINVAL;
+        memmove(file->data + op->offset, file->data + end, file->size - end);
+        memset(file->data + file->size - op->length, 0, op->length);
+        file->size -= op->length;
+    } else {
+        if (file->size + op->length > FILE_LIMIT)
+            return -EINVAL;
+        memmove(file->data + end, file->data + op->offset, file->size - op->offset);
+        memset(file->data + op->offset, 0, op->length);
+        file->size += op->length;
+    }
+    return 0;
+}
+
 static int apply_data(struct object *file, const struct op *op)
 {
     uint64_t offset = op->kind == OP_APPEND ? file->size : op->offset;
@@ -260,9 +285,10 @@ static int apply_data(struct object *file, const struct op *op)
         file->size = op->length;
         return 0;
     }
-    if (offset > FILE_LIMIT || op->length > FILE_LIMIT || end > FILE_LIMIT)
+    if (offset > FILE_LIMIT || op->length > FILE_LIMIT || end > FILE_LIMIT ||
+        (op->kind == OP_STORE && end > file->size))
         return -EINVAL;
-    if (op->kind == OP_WRITE || op->kind == OP_APPEND)
+    if (op->kind == OP_WRITE || op->kind == OP_APPEND || op->kind == OP_STORE)
         pattern_fill(file->data + offset, op->key, offset, op->length);
     else if (op->kind == OP_PUNCH || op->kind == OP_ZERO)
         memset(file->data + offset, 0, op->length);
@@ -314,6 +340,9 @@ int model_apply(struct model *model, const struct op *op)
         return 0;
     case OP_FSYNC:
         return 0;
+    case OP_COLLAPSE:
+    case OP_INSERT:
+        return apply_shift(target, op);
     default:
         return apply_data(target, op);
     }

@@ -42,6 +42,9 @@ enum op_kind {
     OP_ALLOCATE_KEEP,
     OP_PUNCH,
     OP_ZERO,
+    OP_COLLAPSE,
+    OP_INSERT,
+    OP_STORE, /* through a mapping, within the size, and synced */
     OP_SETXATTR,
     OP_REMOVEXATTR,
     OP_CHMOD,

@@ -3,10 +3,11 @@
  * kill-load: threads that change a filesystem until its server is killed, each in a directory of
  * its own, and write down in a ledger (ledger.h) what they begin and what has returned.
  *
- * usage: kill-load [-t THREADS] [-n OPERATIONS] [-s SEED] [-p] [-f] DIRECTORY LEDGER-DIRECTORY
+ * usage: kill-load [-t THREADS] [-n OPERATIONS] [-s SEED] [-p] [-f] [-c] DIRECTORY LEDGER-DIRECTORY
  *   -n  each thread stops after so many operations (without: at the first error)
  *   -p  partial: an operation that the filesystem does not offer is passed over
  *   -f  at the end fsync everything (with -n)
+ *   -c  mostly collapse, insert and mapped stores
  * Thread N works in DIRECTORY/tN and writes LEDGER-DIRECTORY/tN.
  * LEDGER-DIRECTORY/ready appears when all have begun.
  * LEDGER-DIRECTORY/differs appears when a file was read back differently while the server lived.
@@ -17,14 +18,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <daxfuse/ioctl.h>
 
 #define THREAD_LIMIT 16
 #define ORPHAN_COUNT 4 /* unlinked files a thread keeps open */
@@ -33,7 +39,7 @@ struct worker {
     pthread_t thread;
     unsigned number;
     unsigned limit; /* operations, 0: none */
-    bool partial, finish;
+    bool partial, finish, shifts;
     bool wrong; /* read back something else */
     uint64_t random;
     int root, ledger; /* descriptors */
@@ -49,9 +55,19 @@ static const uint8_t op_weights[OP_KIND_COUNT] = {
     [OP_TMPFILE_LINK] = 3, [OP_UNLINK] = 9,        [OP_RMDIR] = 3,   [OP_RENAME] = 9,
     [OP_EXCHANGE] = 4,     [OP_WRITE] = 14,        [OP_APPEND] = 10, [OP_TRUNCATE] = 5,
     [OP_ALLOCATE] = 3,     [OP_ALLOCATE_KEEP] = 3, [OP_PUNCH] = 4,   [OP_ZERO] = 3,
-    [OP_SETXATTR] = 5,     [OP_REMOVEXATTR] = 2,   [OP_CHMOD] = 4,   [OP_FSYNC] = 8,
-    [OP_FSYNCDIR] = 5,
+    [OP_COLLAPSE] = 4,     [OP_INSERT] = 5,        [OP_STORE] = 8,   [OP_SETXATTR] = 5,
+    [OP_REMOVEXATTR] = 2,  [OP_CHMOD] = 4,         [OP_FSYNC] = 8,   [OP_FSYNCDIR] = 5,
 };
+
+/* -c */
+#define SHIFTS_WEIGHT 10u
+
+static unsigned op_weight(const struct worker *worker, unsigned kind)
+{
+    bool shift = kind == OP_COLLAPSE || kind == OP_INSERT || kind == OP_STORE;
+
+    return op_weights[kind] * (worker->shifts && shift ? SHIFTS_WEIGHT : 1);
+}
 
 static uint64_t random_below(struct worker *worker, uint64_t limit)
 {
@@ -117,6 +133,23 @@ static bool rename_is_possible(struct worker *worker, const struct op *op,
     return second->type != OBJECT_DIR || dir_is_empty(second);
 }
 
+/* Whole blocks that may be taken out of the file, or put into it. */
+static bool choose_shift(struct worker *worker, struct op *op, const struct object *file)
+{
+    uint64_t blocks = file->size > 0 ? (file->size - 1) / 4096 : 0; /* before the one of the end */
+    uint64_t room = (FILE_LIMIT - file->size) / 4096;
+
+    if (op->kind == OP_COLLAPSE ? blocks == 0 : file->size == 0 || room == 0)
+        return false;
+    op->offset = random_below(worker, blocks + (op->kind == OP_INSERT));
+    if (op->kind == OP_COLLAPSE)
+        room = blocks - op->offset;
+    op->length = 1 + random_below(worker, random_below(worker, 4) && room > 4 ? 4 : room);
+    op->offset *= 4096;
+    op->length *= 4096;
+    return true;
+}
+
 static bool choose_data(struct worker *worker, struct op *op, const struct object *file)
 {
     switch (op->kind) {
@@ -143,6 +176,15 @@ static bool choose_data(struct worker *worker, struct op *op, const struct objec
             return false;
         op->length = random_length(worker, FILE_LIMIT - op->offset);
         return true;
+    case OP_COLLAPSE:
+    case OP_INSERT:
+        return choose_shift(worker, op, file);
+    case OP_STORE:
+        if (file->size == 0)
+            return false;
+        op->offset = random_offset(worker, file->size - 1);
+        op->length = random_length(worker, file->size - op->offset);
+        return true;
     case OP_SETXATTR:
         op->offset = random_below(worker, XATTR_COUNT);
         op->length = 1 + random_below(worker, random_below(worker, 4) ? 100 : 1200);
@@ -165,10 +207,10 @@ static bool choose_op(struct worker *worker, struct op *op)
     uint64_t pick;
 
     for (unsigned i = 0; i < OP_KIND_COUNT; i++)
-        sum += op_weights[i];
+        sum += op_weight(worker, i);
     pick = random_below(worker, sum);
-    while (pick >= op_weights[at])
-        pick -= op_weights[at++];
+    while (pick >= op_weight(worker, at))
+        pick -= op_weight(worker, at++);
 
     memset(op, 0, sizeof(*op));
     op->kind = (uint8_t)at;
@@ -316,6 +358,39 @@ static int run_on_name(struct worker *worker, struct op *op, const char *path, c
     }
 }
 
+static _Thread_local sigjmp_buf no_page;
+
+static void page_missing(int signal_number)
+{
+    siglongjmp(no_page, signal_number);
+}
+
+/* A page that a dead server cannot give, or no filesystem: -EIO. */
+static int store_bytes(uint8_t *to, const uint8_t *from, size_t length)
+{
+    if (sigsetjmp(no_page, 1) != 0)
+        return -EIO;
+    memcpy(to, from, length);
+    return 0;
+}
+
+static int store_mapped(struct worker *worker, const struct op *op, int fd)
+{
+    size_t before = op->offset % 4096, length = before + op->length;
+    uint8_t *map;
+    int r;
+
+    map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)(op->offset - before));
+    if (map == MAP_FAILED)
+        return -errno;
+    pattern_fill(worker->buf, op->key, op->offset, op->length);
+    r = store_bytes(map + before, worker->buf, op->length);
+    if (r == 0 && msync(map, length, MS_SYNC) < 0)
+        r = -errno;
+    munmap(map, length);
+    return r;
+}
+
 static int run_on_file(struct worker *worker, struct op *op, int fd)
 {
     static const char *const xattrs[XATTR_COUNT] = { "user.x0", "user.x1", "user.x2" };
@@ -344,6 +419,14 @@ static int run_on_file(struct worker *worker, struct op *op, int fd)
     case OP_ZERO:
         r = fallocate(fd, FALLOC_FL_ZERO_RANGE, offset, length);
         break;
+    case OP_COLLAPSE:
+        r = daxfuse_fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, offset, length);
+        break;
+    case OP_INSERT:
+        r = daxfuse_fallocate(fd, FALLOC_FL_INSERT_RANGE, offset, length);
+        break;
+    case OP_STORE:
+        return store_mapped(worker, op, fd);
     case OP_SETXATTR:
         pattern_fill(worker->buf, op->key, 0, op->length);
         r = fsetxattr(fd, xattrs[op->offset], worker->buf, op->length, 0);
@@ -548,11 +631,11 @@ int main(int argc, char **argv)
 {
     static struct worker *workers[THREAD_LIMIT];
     unsigned threads = 4, limit = 0;
-    bool partial = false, finish = false, wrong = false;
+    bool partial = false, finish = false, shifts = false, wrong = false;
     uint64_t seed = 1;
     int opt;
 
-    while ((opt = getopt(argc, argv, "t:n:s:pf")) != -1) {
+    while ((opt = getopt(argc, argv, "t:n:s:pfc")) != -1) {
         switch (opt) {
         case 't':
             threads = (unsigned)strtoul(optarg, NULL, 10);
@@ -569,17 +652,21 @@ int main(int argc, char **argv)
         case 'f':
             finish = true;
             break;
+        case 'c':
+            shifts = true;
+            break;
         default:
             return 2;
         }
     }
     if (optind + 2 != argc || threads < 1 || threads > THREAD_LIMIT) {
-        fprintf(stderr, "usage: kill-load [-t THREADS] [-n OPERATIONS] [-s SEED] [-p] [-f] "
+        fprintf(stderr, "usage: kill-load [-t THREADS] [-n OPERATIONS] [-s SEED] [-p] [-f] [-c] "
                         "DIRECTORY LEDGER-DIRECTORY\n");
         return 2;
     }
 
     umask(0);
+    signal(SIGBUS, page_missing);
     for (unsigned i = 0; i < threads; i++) {
         struct worker *worker = calloc(1, sizeof(*worker));
         int r;
@@ -591,6 +678,7 @@ int main(int argc, char **argv)
         worker->limit = limit;
         worker->partial = partial;
         worker->finish = finish;
+        worker->shifts = shifts;
         worker->random = pattern_mix(seed * THREAD_LIMIT + i);
         r = worker_open(worker, argv[optind], argv[optind + 1]);
         if (r < 0) {

@@ -116,9 +116,11 @@ static void note_change(struct synced *synced, const struct object *file, const 
     if (!record->file_claimed || !node)
         return;
     match_attributes(record, file, node);
-    if (op->kind == OP_TRUNCATE || op->kind == OP_APPEND)
+    if (op->kind == OP_TRUNCATE || op->kind == OP_APPEND || op->kind == OP_COLLAPSE ||
+        op->kind == OP_INSERT)
         match_bytes(record, file, node, 0, FILE_LIMIT);
-    else if (op->kind == OP_WRITE || op->kind == OP_PUNCH || op->kind == OP_ZERO)
+    else if (op->kind == OP_WRITE || op->kind == OP_STORE || op->kind == OP_PUNCH ||
+             op->kind == OP_ZERO)
         match_bytes(record, file, node, op->offset, op->offset + op->length);
 }
 
