@@ -21,6 +21,7 @@ suite_run() {
     posix_uring
     handles_remount
     shift_commands
+    example_walk
     return 0
 }
 
@@ -157,6 +158,30 @@ shift_commands() {
     expect shift:umount pool_umount "$pool" "$MNT" || umount -l "$MNT"
     expect shift:fsck "$OUT/bin/fsck.daxfuse" -n "$pool"
     rm -f "$pool"
+}
+
+# The walk through collapse and insert says what is so, and leaves nothing behind.
+example_walk() {
+    local out=$WORK/walk.out
+    mkdir "$WORK/walk"
+    # As in `preloaded`.
+    if TMPDIR=$WORK/walk ASAN_OPTIONS="${ASAN_OPTIONS:-}${ASAN_OPTIONS:+:}verify_asan_link_order=0" \
+        "$ROOT/examples/collapse-insert.sh" >"$out" 2>&1; then
+        ok walk:runs
+    else
+        not_ok walk:runs "status $?"
+    fi
+    cat "$out" >&2
+    expect walk:inserted grep -q 'now: AB\.\.CDEF$' "$out"
+    expect walk:hole grep -qE '^ +8192 +hole +8192$' "$out"
+    expect walk:refused grep -qi 'operation not supported' "$out"
+    expect walk:collapsed grep -q 'now: ADEF$' "$out"
+    expect walk:header grep -q 'now: HADEF$' "$out"
+    if [ -z "$(ls -A "$WORK/walk")" ] && ! grep -qF "$WORK/walk" /proc/self/mountinfo; then
+        ok walk:nothing-left
+    else
+        not_ok walk:nothing-left "$(ls -A "$WORK/walk")"
+    fi
 }
 
 # with_uring Y|N COMMAND...: in a subshell, so that the setting is put back however it ends.
