@@ -483,6 +483,8 @@ static void shorten(struct op *op, struct rng *rng)
 {
     if (op->kind == OP_REMOUNT)
         op->kind = OP_SYNC;
+    if (op->kind == OP_STORE) /* here the same, but for what a crash may leave */
+        op->kind = OP_WRITE;
     if (op->kind == OP_WRITE || op->kind == OP_COPY) {
         if (op->length > 20000 && rng_chance(rng, 90))
             op->length %= 20000;
