@@ -27,7 +27,7 @@
  * errors: the slot is as before. After the door was stopped every call must fail at once.
  */
 struct dax_mapper {
-    /* The slot shows nothing before. `offset` is in the pool, in bytes, a multiple of DAX_CHUNK_SIZE.
+    /* The slot shows nothing before, or the same read-only, and then shows one or the other throughout. `offset` is in the pool, in bytes, a multiple of DAX_CHUNK_SIZE.
      * Who cannot map read-only maps writable in either case. */
     int (*map)(void *arg, uint64_t slot, uint64_t offset, bool writable);
     int (*map_zeros)(void *arg, uint64_t slot);

@@ -26,9 +26,9 @@ static struct mapping *mapping_of(struct interval_node *node)
     return node ? (struct mapping *)((char *)node - offsetof(struct mapping, node)) : NULL;
 }
 
-void dax_registry_init(struct dax_registry *registry)
+void dax_registry_init(struct dax_registry *registry, dax_ends_fn ends, void *arg)
 {
-    *registry = (struct dax_registry){ .doors = NULL };
+    *registry = (struct dax_registry){ .ends = ends, .ends_arg = arg };
     lock_init(&registry->lock, LOCK_MAPPING, 0);
 }
 
@@ -192,18 +192,27 @@ void dax_door_resume(struct dax_registry *registry, struct dax_door *door)
     door_set_stopped(registry, door, false);
 }
 
+/* Whose user has lost it, and that nobody changes: BUSY, or of a door that is over. */
+static void mapping_ends(const struct dax_registry *registry, const struct mapping *mapping)
+{
+    if (mapping->write)
+        registry->ends(registry->ends_arg, mapping);
+}
+
 void dax_door_over(struct dax_registry *registry, struct dax_door *door, dax_gone_fn gone,
                    void *arg)
 {
     lock_acquire(&registry->lock);
-    assert(door->stopped);
     while (door->busy > 0)
         (void)change_wait(registry, NULL);
-    for (uint64_t slot = 0; slot < door->slots && door->count > 0; slot++) {
+    for (uint64_t slot = 0; door->stopped && slot < door->slots && door->count > 0; slot++) {
         struct mapping *mapping = door->by_slot[slot];
 
         if (!mapping)
             continue;
+        lock_release(&registry->lock);
+        mapping_ends(registry, mapping);
+        lock_acquire(&registry->lock);
         mapping_leave(registry, mapping);
         lock_release(&registry->lock);
         gone(arg, mapping);
@@ -310,6 +319,7 @@ int dax_begin(struct dax_registry *registry, struct dax_door *door, struct dax_f
 static void mapping_end(struct dax_registry *registry, struct mapping *mapping, dax_gone_fn gone,
                         void *arg)
 {
+    mapping_ends(registry, mapping);
     lock_acquire(&registry->lock);
     busy_end(registry, mapping, MAPPING_LIVE);
     mapping_leave(registry, mapping);
@@ -339,7 +349,7 @@ static int show(struct dax_registry *registry, struct mapping *mapping, uint64_t
         if (r == 0)
             mapping->shown = false;
     }
-    if (r == 0 && !mapping->shown)
+    if (r == 0 && (!mapping->shown || (write && !mapping->write)))
         r = offset ? mapper->map(door, mapping->slot, offset, write)
                    : mapper->map_zeros(door, mapping->slot);
     if (r < 0 && r != -ETIMEDOUT && !mapping->shown) {
@@ -351,9 +361,10 @@ static int show(struct dax_registry *registry, struct mapping *mapping, uint64_t
         mapping->shown = true;
         mapping_set_offset(mapping, offset);
         mapping_set_write(mapping, write);
-    } else if (r == -ETIMEDOUT && !mapping->shown) {
+    } else if (r == -ETIMEDOUT) {
         /* It may show this, so it counts for it. */
-        mapping_set_offset(mapping, offset);
+        if (!mapping->shown)
+            mapping_set_offset(mapping, offset);
         mapping_set_write(mapping, write);
     }
     busy_end(registry, mapping, r == 0 ? MAPPING_LIVE : r == -ETIMEDOUT ? MAPPING_STUCK : failed);

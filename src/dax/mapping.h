@@ -76,8 +76,12 @@ struct mapping {
     struct mapping *next; /* fs's, once it is gone */
 };
 
+typedef void (*dax_ends_fn)(void *arg, const struct mapping *mapping);
+
 struct dax_registry {
     struct lock lock;
+    dax_ends_fn ends;
+    void *ends_arg;
     struct dax_door *doors;
     _Atomic uint32_t changes; /* futex: a mapping stopped being BUSY */
     uint32_t waiting;
@@ -88,7 +92,8 @@ struct dax_registry {
  * callee frees it. */
 typedef void (*dax_gone_fn)(void *arg, struct mapping *mapping);
 
-void dax_registry_init(struct dax_registry *registry);
+/* ENDS is called for each mapping that was stored to, when its user has lost it and before it is gone. */
+void dax_registry_init(struct dax_registry *registry, dax_ends_fn ends, void *arg);
 /* No door is left. */
 void dax_registry_destroy(struct dax_registry *registry);
 
@@ -101,7 +106,7 @@ void dax_door_stop(struct dax_registry *registry, struct dax_door *door);
 /* Its user goes on with what it had. Chunks that were filled meanwhile may still be shown as zeros. */
 void dax_door_resume(struct dax_registry *registry, struct dax_door *door);
 /* Nobody can reach anything through it any more: all its mappings go, and it may begin anew. Waits for
- * mapper calls under way. */
+ * mapper calls under way. Of a door that is not stopped nothing is left to end. */
 void dax_door_over(struct dax_registry *registry, struct dax_door *door, dax_gone_fn gone,
                    void *arg);
 /* It has no mappings. */

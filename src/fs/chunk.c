@@ -301,8 +301,8 @@ int chunk_fill(struct fs *fs, const struct fs_request *rq, struct inode *inode, 
         r = chunk_make(fs, rq, inode, chunk, &piece, &grown);
         if (r < 0)
             return r;
-        dax_fill(&fs->dax, &inode->dax, chunk, piece, NULL, mapping_gone, fs);
-        if (grown)
+        if (grown) /* before any of them can go */
             dax_unsettle(&fs->dax, &inode->dax, chunk, chunk + 1);
+        dax_fill(&fs->dax, &inode->dax, chunk, piece, NULL, mapping_gone, fs);
     }
 }

@@ -126,8 +126,9 @@ static int trim_step(struct fs *fs, struct inode *inode, uint64_t first_block, u
     bool pinned;
     int r;
 
-    take_last_run(fs, inode, first_block, *end, &first, &stop);
+    /* In this order: who goes in between finds the inode an orphan still, and trims it. */
     pinned = take_pins_behind(fs, inode, first_block);
+    take_last_run(fs, inode, first_block, *end, &first, &stop);
 
     txn_begin(&txn, fs->space);
     txn.use_reserve = true;

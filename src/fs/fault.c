@@ -13,6 +13,7 @@
  * The mapping keeps a reference to the inode.
  */
 #include "fs/mapped.h"
+#include "fs/shift_op.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -80,6 +81,8 @@ static int fault_lock(struct fault *fault, struct range_node *node, bool exclusi
     if (r < 0)
         return r;
     r = check_record(fault->fs, fault->inode, fault->write);
+    if (r == 0)
+        r = shift_check(fault->fs, fault->inode, start + DAX_CHUNK_SIZE);
     if (r == 0)
         r = look(fault);
     if (r < 0)

@@ -67,7 +67,7 @@ int fs_open(struct pool *pool, const struct fs_options *options, struct fs **ret
     lock_init(&fs->handles_lock, LOCK_LEAF, 0);
     lock_init(&fs->stale_lock, LOCK_LEAF, 0);
     fs->handles.next = fs->handles.prev = &fs->handles;
-    dax_registry_init(&fs->dax);
+    dax_registry_init(&fs->dax, mapping_ends, fs);
     r = cache_open(fs);
     if (r < 0)
         goto free;

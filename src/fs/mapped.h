@@ -87,6 +87,8 @@ int take_zero_pinned(struct fs *fs, struct inode *inode, uint64_t from, uint64_t
 
 /* ---- settle.c ---- */
 
+/* dax_ends_fn: sends what was stored through it on its way, and waits until it is there. */
+void mapping_ends(void *arg, const struct mapping *mapping);
 /* dax_gone_fn; arg is the fs. The caller holds a reference of its own to the inode, or no locks. */
 void mapping_gone(void *arg, struct mapping *mapping);
 /* Stores made through a mapping that may be written: moves mtime and ctime. */

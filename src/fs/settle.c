@@ -64,18 +64,24 @@ static void settler_add(struct fs *fs, struct mapping *mapping)
     pthread_mutex_unlock(&fs->settle_mutex);
 }
 
+/* Who stored here and calls fsync later finds no mapping any more that fsync would flush: so it is done
+ * while it is still found. */
+void mapping_ends(void *arg, const struct mapping *mapping)
+{
+    struct fs *fs = arg;
+
+    persist_flush(fs->pool->persist, pool_at(fs->pool, mapping->offset), DAX_CHUNK_SIZE,
+                  PERSIST_DATA);
+    (void)pool_drain(fs->pool);
+}
+
 void mapping_gone(void *arg, struct mapping *mapping)
 {
     struct fs *fs = arg;
     struct inode *inode = mapping->owner;
 
-    if (mapping->write) {
-        /* Who stored here and calls fsync later finds no mapping any more that fsync would flush. */
-        persist_flush(fs->pool->persist, pool_at(fs->pool, mapping->offset), DAX_CHUNK_SIZE,
-                      PERSIST_DATA);
-        (void)pool_drain(fs->pool);
+    if (mapping->write)
         mapping_touch(fs, inode);
-    }
     if (mapping->unsettled) {
         settler_add(fs, mapping);
         return;
@@ -184,13 +190,16 @@ static int settle(struct fs *fs, struct mapping *mapping, const struct fs_reques
     int r;
 
     r = resize_lock_to_end(fs, rq, inode, chunk << DAX_CHUNK_SHIFT, &node, &size);
-    if (r < 0)
+    if (r == -EAGAIN || r == -ETIMEDOUT)
         return r;
+    if (r < 0)
+        goto failed;
     if (dax_next(&fs->dax, &inode->dax, chunk, chunk + 1, DAX_ANY, NULL) != UINT64_MAX)
         dax_unsettle(&fs->dax, &inode->dax, chunk, chunk + 1);
     else if (fs_may_change(fs) == 0)
         r = settle_ranged(fs, inode, chunk, size);
     range_lock_release(&inode->ranges, &node);
+failed:
     if (r < 0)
         log_warn("inode %llu: what mappings kept could not be given back: %s",
                  (unsigned long long)inode->ino, strerror(-r));
@@ -212,30 +221,44 @@ static struct timespec deadline_in(clockid_t clock, long ns)
     return time;
 }
 
-/* settle_mutex is held. */
+/* settle_mutex is held, as in what follows. */
 static void wait_for_more(struct fs *fs)
 {
-    struct timespec deadline;
+    struct timespec deadline = deadline_in(CLOCK_REALTIME, QUARANTINE_LOOK_NS);
 
-    if (!fs->quarantined) {
+    if (fs->quarantined)
+        pthread_cond_timedwait(&fs->settle_more, &fs->settle_mutex, &deadline);
+    else
         pthread_cond_wait(&fs->settle_more, &fs->settle_mutex);
+}
+
+/* However much there is to settle. */
+static void look_at_quarantine(struct fs *fs, struct timespec *next)
+{
+    struct timespec now;
+
+    if (!fs->quarantined)
         return;
-    }
-    deadline = deadline_in(CLOCK_REALTIME, QUARANTINE_LOOK_NS);
-    if (pthread_cond_timedwait(&fs->settle_more, &fs->settle_mutex, &deadline) == ETIMEDOUT)
-        quarantine_look(fs);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (now.tv_sec < next->tv_sec || (now.tv_sec == next->tv_sec && now.tv_nsec < next->tv_nsec))
+        return;
+    quarantine_look(fs);
+    *next = deadline_in(CLOCK_MONOTONIC, QUARANTINE_LOOK_NS);
 }
 
 static void *settler_main(void *arg)
 {
+    struct timespec next_look = { 0 };
     struct fs *fs = arg;
 
     pthread_mutex_lock(&fs->settle_mutex);
     for (;;) {
-        struct mapping *mapping = fs->settle_first;
+        struct mapping *mapping;
         struct timespec deadline;
         int r;
 
+        look_at_quarantine(fs, &next_look);
+        mapping = fs->settle_first;
         if (!mapping) {
             if (fs->settle_stop)
                 break;

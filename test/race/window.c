@@ -29,7 +29,8 @@ static int call(struct window *window, enum window_call what, uint64_t slot, uin
 static int show(struct window *window, uint64_t slot, uint64_t offset, bool writable, int result)
 {
     pthread_rwlock_wrlock(&window->slot[slot].lock);
-    REQUIRE(window->slot[slot].offset == NOTHING || window->forgets[WINDOW_REVOKE]);
+    REQUIRE(window->slot[slot].offset == NOTHING || window->forgets[WINDOW_REVOKE] ||
+            (window->slot[slot].offset == offset && writable && !window->slot[slot].writable));
     if (result == 0 || result == -ETIMEDOUT) {
         window->slot[slot].writable = writable;
         window->slot[slot].offset = offset;

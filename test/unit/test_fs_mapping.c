@@ -5,6 +5,8 @@
 #include "test_fs.h"
 #include "window.h"
 
+#include "fs/internal.h"
+
 #include <linux/falloc.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -418,6 +420,7 @@ START_TEST(test_quarantine_ends_with_the_last_mapping)
 
     munmap(map, CHUNK);
     ck_assert(quarantine_ends());
+    fs_door_over(fx.fs, &a.door); /* as who has not noticed */
     fs_settle(fx.fs);
     ck_assert_uint_eq(fx_attr(fs_handle_ino(handle)).blocks, 0);
     close(pool->fd);
@@ -453,6 +456,54 @@ START_TEST(test_quarantine_is_left)
     close(fd);
     close(pool->fd);
     pool->fd = -1;
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
+/* A mapper that maps read-only is asked again when the slot is to be written. */
+START_TEST(test_a_slot_becomes_writable)
+{
+    struct fs_handle *handle = fx_create("f");
+    uint8_t byte = 'y';
+
+    fx_fill(handle, 0, CHUNK, 'x');
+    ck_assert_int_eq(fault(&a, handle, 0, 0, false), 0);
+    ck_assert(!window_store(&a, 0, 100, &byte, 1));
+    a.fails[WINDOW_MAP] = -ENOMEM;
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), -ENOMEM);
+    expect_shown(&a, 0, 0, CHUNK, 'x');
+    a.fails[WINDOW_MAP] = 0;
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), 0);
+    ck_assert(window_store(&a, 0, 100, &byte, 1));
+    ck_assert_uint_eq(a.calls[WINDOW_UNMAP], 0);
+    ck_assert_int_eq(unmap(&a, 0), 0);
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
+static _Atomic uint32_t *writers_at_the_end;
+static void (*ends_before)(void *arg, const struct mapping *mapping);
+static bool found_at_the_end;
+
+static void note_end(void *arg, const struct mapping *mapping)
+{
+    found_at_the_end = *writers_at_the_end == 1;
+    ends_before(arg, mapping);
+}
+
+/* Until its stores are on the medium, fsync finds it. */
+START_TEST(test_a_mapping_is_flushed_while_it_is_found)
+{
+    struct fs_handle *handle = fx_create("f");
+
+    fx_fill(handle, 0, CHUNK, 'x');
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), 0);
+    writers_at_the_end = &handle->inode->dax.writers;
+    ends_before = fx.fs->dax.ends;
+    fx.fs->dax.ends = note_end;
+    ck_assert_int_eq(unmap(&a, 0), 0);
+    ck_assert(found_at_the_end);
+    fx.fs->dax.ends = ends_before;
     fs_release(fx.fs, handle);
 }
 END_TEST
@@ -594,6 +645,8 @@ int main(void)
     tcase_add_test(tcase, test_a_crash_frees_what_pins_kept);
     tcase_add_test(tcase, test_an_unlinked_file_stays_while_mapped);
     tcase_add_test(tcase, test_quarantine);
+    tcase_add_test(tcase, test_a_slot_becomes_writable);
+    tcase_add_test(tcase, test_a_mapping_is_flushed_while_it_is_found);
     tcase_add_test(tcase, test_quarantine_ends_with_the_last_mapping);
     tcase_add_test(tcase, test_quarantine_is_left);
     tcase_add_test(tcase, test_bad_requests);
