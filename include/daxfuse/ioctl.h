@@ -48,13 +48,14 @@ struct daxfuse_info {
  * from offset on is mapped directly, by a mapping that cannot be taken away.
  *
  * A server that does not know this, or sees another length of that size, says EFBIG. Any other filesystem
- * would punch: ask DAXFUSE_IOC_INFO first. And afterwards, for daxfuse_fallocate() below does both:
+ * would punch: ask DAXFUSE_IOC_INFO first. And afterwards, in this order, for
+ * daxfuse_fallocate() below does both:
  *
- *   DAXFUSE_IOC_SETTLED   the call has returned: until then, or for a second, a page that is written
- *                         back there may be an old one that was stored to meanwhile, and is dropped
  *   fstat(2)              the kernel learns the new size only when somebody asks; until then a mapping
  *                         does not reach what an insert has added, and an appending write leaves its
  *                         bytes at the old end in the page cache
+ *   DAXFUSE_IOC_SETTLED   the call has returned: until then, or for a second, a page that is written
+ *                         back there may be an old one that was stored to meanwhile, and is dropped
  *
  * What is stored through a mapping from offset on while the call runs may be there, at the old place or the
  * new one, or be lost.
@@ -101,8 +102,8 @@ static inline int daxfuse_fallocate(int fd, int mode, int64_t offset, int64_t le
     if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
                   (int64_t)(carry + (uint64_t)length / 4096)) < 0)
         return -1;
-    (void)ioctl(fd, DAXFUSE_IOC_SETTLED);
     (void)fstat(fd, &learned);
+    (void)ioctl(fd, DAXFUSE_IOC_SETTLED);
     return 0;
 }
 

@@ -63,6 +63,12 @@ static int look(struct fault *fault)
     fault->offset = look.piece;
     if (!look.piece || look.unwritten)
         return 0;
+    /* A user stores there as it likes: the blocks must be what the map says, and readable. */
+    r = data_check(fault->fs, fault->inode->ino, look.piece >> DXF_BLOCK_SHIFT, CHUNK_BLOCKS, true);
+    if (r == 0 && pool_range_is_bad(fault->fs->pool, look.piece, DAX_CHUNK_SIZE))
+        r = -EIO;
+    if (r < 0)
+        return r;
     /* What is past EOF must be zero before anybody sees it, and who sees it already may store there. */
     return start + DAX_CHUNK_SIZE <= look.size ||
            dax_next(&fault->fs->dax, &fault->inode->dax, fault->chunk, fault->chunk + 1, DAX_PIECES,

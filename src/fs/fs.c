@@ -167,10 +167,54 @@ int fs_fsync(struct fs *fs, const struct fs_request *rq, uint64_t ino, bool data
     return r == 0 && atomic_load(&fs->pool->failed) ? -EIO : r;
 }
 
+struct pieces {
+    uint64_t *offset;
+    size_t count, room;
+};
+
+static int note_written(void *arg, const struct mapping *mapping)
+{
+    struct pieces *pieces = arg;
+
+    if (!mapping->write)
+        return 0;
+    if (pieces->count == pieces->room) {
+        size_t room = pieces->room ? pieces->room * 2 : 64;
+        uint64_t *offset = reallocarray(pieces->offset, room, sizeof(*offset));
+
+        if (!offset)
+            return -ENOMEM;
+        pieces->offset = offset;
+        pieces->room = room;
+    }
+    pieces->offset[pieces->count++] = mapping->offset;
+    return 0;
+}
+
+/* As flush_mapped, of all files; their times may come later. */
+static int flush_all_mapped(struct fs *fs)
+{
+    struct pieces pieces = { 0 };
+    int r = dax_walk(&fs->dax, note_written, &pieces);
+
+    for (size_t i = 0; r == 0 && i < pieces.count; i++)
+        persist_flush(fs->pool->persist, pool_at(fs->pool, pieces.offset[i]), DAX_CHUNK_SIZE,
+                      PERSIST_DATA);
+    if (r == 0 && pieces.count)
+        r = pool_drain(fs->pool);
+    free(pieces.offset);
+    return r;
+}
+
 int fs_sync(struct fs *fs)
 {
+    int r;
+
     if (fs->read_only)
         return 0;
+    r = flush_all_mapped(fs);
+    if (r < 0)
+        return r;
     reaper_drain(fs);
     if (atomic_load(&fs->pool->failed))
         return -EIO;

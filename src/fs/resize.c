@@ -93,7 +93,7 @@ static int truncate_ranged(struct fs *fs, struct inode *inode, uint64_t from, ui
 {
     uint64_t first = (size + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT;
     struct dxf_inode *record;
-    bool pinned = size < from && take_pinned(fs, inode, first, EXTENT_LOGICAL_END);
+    bool pinned = size < from && take_pinned(fs, inode, first, EXTENT_LOGICAL_END), stored = false;
     uint64_t left = 0;
     struct txn txn;
     int r;
@@ -115,6 +115,11 @@ static int truncate_ranged(struct fs *fs, struct inode *inode, uint64_t from, ui
         txn_abort(&txn);
     }
     rwlock_write_release(&inode->map_lock);
+    /* Who maps it from now on sees nothing of what was cut off. */
+    if (r == 0 && pinned)
+        r = take_zero_pinned(fs, inode, size, DXF_FILE_SIZE_MAX, &stored);
+    if (r == 0 && stored)
+        r = pool_drain(fs->pool);
     if (r == 0 && left)
         r = inode_trim(fs, inode, first);
     return r;

@@ -184,6 +184,7 @@ START_TEST(test_truncate_leaves_what_is_pinned)
     ck_assert_int_eq(truncate_to(handle, 1000), 0);
     ck_assert_uint_eq(fx_attr(ino).blocks, 512 + 1);
     ck_assert_ptr_nonnull(window_at(&a, 1, 0));
+    expect_shown(&a, 1, 0, CHUNK, 0); /* nothing of what was cut off */
     /* Stores past EOF reach the file's own blocks, and never show. */
     memset(window_at(&a, 1, 0), 's', CHUNK);
     ck_assert_int_eq(truncate_to(handle, 2 * CHUNK), 0);
@@ -508,6 +509,34 @@ START_TEST(test_a_mapping_is_flushed_while_it_is_found)
 }
 END_TEST
 
+static int note_place(void *arg, const struct fs_extent *extent)
+{
+    *(uint64_t *)arg = extent->pool_offset;
+    return 0;
+}
+
+/* A damaged map that says a piece in which metadata lies. */
+START_TEST(test_metadata_is_not_shown)
+{
+    struct fs_handle *handle = fx_create("f");
+    struct pool *pool = fx.below.pool;
+    uint64_t place = 0;
+
+    fx_fill(handle, 0, CHUNK, 'x');
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), 0);
+    ck_assert_int_eq(unmap(&a, 0), 0);
+    ck_assert_int_eq(fs_extents(fx.fs, &fx.rq, fs_handle_ino(handle), note_place, &place), 0);
+    ck_assert_uint_eq(place % CHUNK, 0);
+    pool_blocks_forget(pool, place / 4096, 512);
+    ck_assert(pool_block_set_verified(pool, place / 4096 + 100));
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), -EUCLEAN);
+    ck_assert_int_eq(fault(&b, handle, 0, 0, false), -EUCLEAN);
+    ck_assert_ptr_null(window_at(&a, 0, 0));
+    pool_block_clear_verified(pool, place / 4096, 512);
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
 START_TEST(test_bad_requests)
 {
     struct fs_handle *handle = fx_create("f");
@@ -645,6 +674,7 @@ int main(void)
     tcase_add_test(tcase, test_a_crash_frees_what_pins_kept);
     tcase_add_test(tcase, test_an_unlinked_file_stays_while_mapped);
     tcase_add_test(tcase, test_quarantine);
+    tcase_add_test(tcase, test_metadata_is_not_shown);
     tcase_add_test(tcase, test_a_slot_becomes_writable);
     tcase_add_test(tcase, test_a_mapping_is_flushed_while_it_is_found);
     tcase_add_test(tcase, test_quarantine_ends_with_the_last_mapping);

@@ -272,6 +272,22 @@ START_TEST(test_store)
 }
 END_TEST
 
+/* The same of sync, but for the times. */
+START_TEST(test_sync)
+{
+    struct fs_handle *handle = fx_create("f");
+
+    fx_fill(handle, 0, CHUNK, 'x');
+    ck_assert_int_eq(fault(handle, true), 0);
+    ck_assert_int_eq(fs_sync(fx.fs), 0);
+    persist_store(fx.below.pool->persist, window_at(&window, 0, USER), "stored", 6);
+    ck_assert_int_eq(fs_sync(fx.fs), 0);
+    expect_file(handle);
+    look();
+    fs_release(fx.fs, handle);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("fs_mapping_crash");
@@ -285,6 +301,7 @@ int main(void)
     tcase_add_test(tcase, test_fault_in_place);
     tcase_add_test(tcase, test_fault_fences_zeros);
     tcase_add_loop_test(tcase, test_store, 0, 4);
+    tcase_add_test(tcase, test_sync);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
