@@ -178,7 +178,7 @@ int door_check_mountpoint(const char *folder, char **ret_message)
     /* Attributes may be cached when their server is long gone; this asks it. */
     if (stat(folder, &stat_folder) < 0 || (is_mount && statvfs(folder, &unused) < 0)) {
         int error = errno;
-        if (error == ENOTCONN)
+        if (error == ENOTCONN || error == ECONNABORTED) /* the other while it goes */
             message_server_gone(folder, ret_message);
         else if (error == ENOENT)
             message_set(ret_message, "%s: there is no such folder: make it first (mkdir -p %s)",
