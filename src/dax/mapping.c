@@ -8,12 +8,13 @@
  */
 #include "dax/mapping.h"
 
+#include "base/clock.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* Of pointers, and more than any address space has room for. */
 #define DOOR_SLOTS_MAX ((uint64_t)1 << 27)
@@ -40,28 +41,6 @@ void dax_registry_destroy(struct dax_registry *registry)
 
 /* ---- waiting ------------------------------------------------------------------------------------ */
 
-static struct timespec time_after(long nanoseconds)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    time.tv_nsec += nanoseconds;
-    if (time.tv_nsec >= 1000000000) {
-        time.tv_nsec -= 1000000000;
-        time.tv_sec++;
-    }
-    return time;
-}
-
-static bool time_is_over(const struct timespec *deadline)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec > deadline->tv_sec ||
-           (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
-}
-
 /* Under the lock, which is let go meanwhile: something that was BUSY may no longer be. */
 static int change_wait(struct dax_registry *registry, const struct lock_wait *wait)
 {
@@ -73,11 +52,11 @@ static int change_wait(struct dax_registry *registry, const struct lock_wait *wa
         return -EAGAIN;
     registry->waiting++;
     lock_release(&registry->lock);
-    slice = time_after(WAIT_SLICE_NS);
+    slice = clock_after(WAIT_SLICE_NS);
     (void)park_futex_wait(&registry->changes, seen, wait ? &slice : NULL);
     if (wait && wait->token && lock_token_interrupted(wait->token))
         r = -EINTR;
-    else if (wait && wait->deadline && time_is_over(wait->deadline))
+    else if (wait && wait->deadline && clock_is_past(wait->deadline))
         r = -ETIMEDOUT;
     lock_acquire(&registry->lock);
     registry->waiting--;

@@ -10,6 +10,7 @@
  */
 #include "fs/mapped.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "meta/chain.h"
 #include "meta/orphan.h"
@@ -23,6 +24,8 @@
 #define DELETE_BATCH 1024u
 /* Room that deleting what is not data needs in an entry. */
 #define DELETE_TAIL_BYTES 2048u
+/* How often who waits for the reaper looks whether its request was given up. */
+#define REAPER_LOOK_NS 50000000
 
 static bool has_extents(const struct dxf_inode *record)
 {
@@ -251,13 +254,8 @@ static int reaper_wait(struct fs *fs, const struct lock_wait *wait)
         return -EAGAIN;
     if (wait && wait->token && lock_token_interrupted(wait->token))
         return -EINTR;
-    clock_gettime(CLOCK_REALTIME, &soon);
-    soon.tv_nsec += 50 * 1000 * 1000;
-    if (soon.tv_nsec >= 1000000000) {
-        soon.tv_nsec -= 1000000000;
-        soon.tv_sec++;
-    }
-    pthread_cond_timedwait(&fs->reap_done, &fs->reap_mutex, &soon);
+    soon = clock_after(REAPER_LOOK_NS);
+    pthread_cond_clockwait(&fs->reap_done, &fs->reap_mutex, CLOCK_MONOTONIC, &soon);
     return 0;
 }
 

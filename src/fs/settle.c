@@ -13,12 +13,12 @@
 #include "fs/mapped.h"
 #include "fs/resize.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* How long the settler waits for one range before it looks after others. */
 #define SETTLE_WAIT_NS 50000000
@@ -208,26 +208,13 @@ failed:
 
 /* ---- the settler -------------------------------------------------------------------------------- */
 
-static struct timespec deadline_in(clockid_t clock, long ns)
-{
-    struct timespec time;
-
-    clock_gettime(clock, &time);
-    time.tv_nsec += ns;
-    if (time.tv_nsec >= 1000000000) {
-        time.tv_nsec -= 1000000000;
-        time.tv_sec++;
-    }
-    return time;
-}
-
 /* settle_mutex is held, as in what follows. */
 static void wait_for_more(struct fs *fs)
 {
-    struct timespec deadline = deadline_in(CLOCK_REALTIME, QUARANTINE_LOOK_NS);
+    struct timespec deadline = clock_after(QUARANTINE_LOOK_NS);
 
     if (fs->quarantined)
-        pthread_cond_timedwait(&fs->settle_more, &fs->settle_mutex, &deadline);
+        pthread_cond_clockwait(&fs->settle_more, &fs->settle_mutex, CLOCK_MONOTONIC, &deadline);
     else
         pthread_cond_wait(&fs->settle_more, &fs->settle_mutex);
 }
@@ -235,15 +222,10 @@ static void wait_for_more(struct fs *fs)
 /* However much there is to settle. */
 static void look_at_quarantine(struct fs *fs, struct timespec *next)
 {
-    struct timespec now;
-
-    if (!fs->quarantined)
-        return;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (now.tv_sec < next->tv_sec || (now.tv_sec == next->tv_sec && now.tv_nsec < next->tv_nsec))
+    if (!fs->quarantined || !clock_is_past(next))
         return;
     quarantine_look(fs);
-    *next = deadline_in(CLOCK_MONOTONIC, QUARANTINE_LOOK_NS);
+    *next = clock_after(QUARANTINE_LOOK_NS);
 }
 
 static void *settler_main(void *arg)
@@ -268,7 +250,7 @@ static void *settler_main(void *arg)
         fs->settle_first = mapping->next;
         fs->settle_busy = true;
         pthread_mutex_unlock(&fs->settle_mutex);
-        deadline = deadline_in(CLOCK_MONOTONIC, SETTLE_WAIT_NS);
+        deadline = clock_after(SETTLE_WAIT_NS);
         r = settle(fs, mapping,
                    &(struct fs_request){ .wait = &(struct lock_wait){ .deadline = &deadline } });
         if (r == 0) {

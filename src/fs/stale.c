@@ -10,25 +10,18 @@
  */
 #include "fs/internal.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define STALE_SECONDS 1
 
 struct stale {
     struct stale *next;
     uint64_t ino, from, user;
-    uint64_t until; /* of CLOCK_MONOTONIC, nanoseconds; UINT64_MAX: the shift is under way */
+    uint64_t until; /* of clock_now(); UINT64_MAX: the shift is under way */
 };
-
-static uint64_t clock_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* With the lock held. */
 static void list_remove(struct fs *fs, struct stale **at)
@@ -59,7 +52,7 @@ int stale_begin(struct fs *fs, uint64_t ino, uint64_t from, uint64_t user, struc
 void stale_moved(struct fs *fs, struct stale *stale, bool moved)
 {
     lock_acquire(&fs->stale_lock);
-    stale->until = moved ? clock_now() + STALE_SECONDS * 1000000000ull : 0;
+    stale->until = moved ? clock_now() + STALE_SECONDS * CLOCK_SECOND : 0;
     lock_release(&fs->stale_lock);
 }
 

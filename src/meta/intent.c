@@ -7,6 +7,7 @@
  * memory only; after a mount, those of the intents that were found are, until recovery has ended
  * them. A damaged line's place stays taken.
  */
+#include "base/clock.h"
 #include "base/park.h"
 #include "media/validate.h"
 #include "meta/orphan.h"
@@ -15,7 +16,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static_assert(DXF_INTENTS == 64, "a bit of a word for each");
 static_assert(DXF_INTENTS * sizeof(struct dxf_intent) == DXF_BLOCK_SIZE, "one block of them");
@@ -86,8 +86,7 @@ void intent_wait(struct meta *meta)
     lock_release(&intents->lock);
     if (!full)
         return;
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec++;
+    deadline = clock_after(CLOCK_SECOND);
     atomic_fetch_add(&intents->waiting, 1);
     park_futex_wait(&intents->changes, changes, &deadline);
     atomic_fetch_sub(&intents->waiting, 1);

@@ -2,6 +2,7 @@
 /* The control socket's threads and lines. What the requests mean: control_request.c. */
 #include "transport/control.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "media/pool.h"
 #include "transport/server.h"
@@ -303,13 +304,12 @@ void control_close(struct control *control)
         if (control->connections[i].fd >= 0)
             shutdown(control->connections[i].fd, SHUT_RD);
     /* What is being answered is answered, but not for as long as somebody likes to read it. */
-    clock_gettime(CLOCK_REALTIME, &deadline);
-    deadline.tv_sec += CONTROL_END_SECONDS;
+    deadline = clock_after(CONTROL_END_SECONDS * CLOCK_SECOND);
     for (unsigned i = 0; i < CONTROL_CONNECTIONS_MAX; i++) {
         struct connection *connection = &control->connections[i];
         if (connection->fd < 0)
             continue;
-        if (pthread_timedjoin_np(connection->thread, NULL, &deadline) != 0) {
+        if (pthread_clockjoin_np(connection->thread, NULL, CLOCK_MONOTONIC, &deadline) != 0) {
             shutdown(connection->fd, SHUT_RDWR);
             pthread_join(connection->thread, NULL);
         }

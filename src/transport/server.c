@@ -6,6 +6,7 @@
  */
 #include "transport/server.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "transport/control.h"
 #include <errno.h>
@@ -38,14 +39,6 @@ struct server {
     void (*ready)(void *arg);
     void *ready_arg;
 };
-
-static uint64_t now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static int exit_code(int error)
 {
@@ -166,7 +159,7 @@ int server_open(const struct server_options *options, struct server **ret_server
         return code;
     }
     server->options = *options;
-    server->begun = now();
+    server->begun = clock_now();
     pthread_mutex_init(&server->mutex, NULL);
     pthread_cond_init(&server->changed, NULL);
     error = pool_guard_install();
@@ -335,5 +328,5 @@ const char *server_mount_line(const struct server *server)
 
 uint64_t server_uptime(const struct server *server)
 {
-    return now() - server->begun;
+    return clock_now() - server->begun;
 }

@@ -23,11 +23,11 @@
 #include "transport/fuse/door.h"
 #include "transport/fuse/ring.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct handed_request {
     struct worker_job job;
@@ -37,17 +37,9 @@ struct handed_request {
 static _Thread_local unsigned shard; /* 0: not chosen yet */
 static _Atomic unsigned shard_next;
 
-static uint64_t now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 static void count(struct door_request *dr, bool error)
 {
-    uint64_t time = now() - dr->begun;
+    uint64_t time = clock_now() - dr->begun;
 
     if (shard == 0)
         shard =
@@ -126,7 +118,7 @@ void door_dispatch(struct door_request *dr, fuse_req_t req, const struct door_op
     dr->req = req;
     dr->door = door_of(req);
     dr->op = op;
-    dr->begun = now();
+    dr->begun = clock_now();
     dr->rq = (struct fs_request){
         .uid = ctx->uid,
         .gid = ctx->gid,
