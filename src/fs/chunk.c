@@ -27,11 +27,6 @@ struct making {
     bool grown;
 };
 
-static uint64_t blocks_up(uint64_t bytes)
-{
-    return (bytes + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT;
-}
-
 /* ---- looking ------------------------------------------------------------------------------------ */
 
 /* The map lock is held. */
@@ -76,8 +71,8 @@ int chunk_look(struct fs *fs, struct inode *inode, uint64_t chunk, struct chunk_
 
     rwlock_read(&inode->map_lock);
     r = inode_view(fs->meta, NULL, inode->ino, &record);
-    if (r == 0 && !record_is_regular(record))
-        r = record_is_dir(record) ? -EISDIR : -EINVAL;
+    if (r == 0)
+        r = record_check_regular(record);
     if (r == 0) {
         look.size = le64_get(record->size);
         r = look_at(fs, inode->ino, record, chunk * CHUNK_BLOCKS, &look);

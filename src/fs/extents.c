@@ -23,8 +23,8 @@ static int walk(struct fs *fs, const struct fs_request *rq, struct inode *inode,
     if (r < 0)
         return r;
     r = inode_view(fs->meta, NULL, inode->ino, &record);
-    if (r == 0 && !record_is_regular(record))
-        r = record_is_dir(record) ? -EISDIR : -EINVAL;
+    if (r == 0)
+        r = record_check_regular(record);
     if (r == 0)
         r = extent_walk(fs->meta, NULL, inode->ino, record, first, count, fn, arg);
     rwlock_read_release(&inode->map_lock);

@@ -38,11 +38,6 @@ static uint64_t block_down(uint64_t offset)
     return offset >> DXF_BLOCK_SHIFT;
 }
 
-static uint64_t block_up(uint64_t offset)
-{
-    return (offset + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT;
-}
-
 /* ---- allocate ----------------------------------------------------------------------------------- */
 
 /* Fills holes from *at on until the transaction is full; *at moves to where it stopped. */
@@ -91,7 +86,7 @@ static int fill_holes(struct allocation *all, struct txn *txn, struct dxf_inode 
 /* One transaction of filling; *ret_done: none is needed after it. */
 static int allocate_step(struct allocation *all, uint64_t *at, bool keep_size, bool *ret_done)
 {
-    uint64_t end = block_up(all->end);
+    uint64_t end = blocks_up(all->end);
     struct dxf_inode *record;
     bool stored = false, done;
     uint64_t next = *at;
@@ -155,7 +150,7 @@ static int allocate(struct allocation *all, bool keep_size)
  * range if the size moves, and fences them: a transaction follows, or none. */
 static int zero_ends(struct allocation *all, bool keep_size)
 {
-    uint64_t inner = block_up(all->offset) << DXF_BLOCK_SHIFT;
+    uint64_t inner = blocks_up(all->offset) << DXF_BLOCK_SHIFT;
     uint64_t outer = block_down(all->end) << DXF_BLOCK_SHIFT;
     const struct dxf_inode *record;
     bool stored = false;
@@ -182,13 +177,13 @@ static int zero_ends(struct allocation *all, bool keep_size)
 
 static int take_blocks(struct allocation *all, enum dxf_intent_kind kind, bool keep_size)
 {
-    uint64_t first = block_up(all->offset), end = block_down(all->end);
+    uint64_t first = blocks_up(all->offset), end = block_down(all->end);
     struct range_op_entry entry = { .kill_suidgid = all->kill_suidgid };
     int r;
 
     if (!keep_size && all->end > all->size)
         entry.size = all->end;
-    all->pinned = take_pinned(all->fs, all->inode, block_down(all->offset), block_up(all->end));
+    all->pinned = take_pinned(all->fs, all->inode, block_down(all->offset), blocks_up(all->end));
     r = zero_ends(all, keep_size);
     if (r == 0)
         r = range_op_run(all->fs, all->inode, kind, first, end > first ? end - first : 0, &entry);

@@ -36,8 +36,8 @@ static int check_record(struct fs *fs, struct inode *inode, bool write)
 
     rwlock_read(&inode->map_lock);
     r = inode_view(fs->meta, NULL, inode->ino, &record);
-    if (r == 0 && !record_is_regular(record))
-        r = record_is_dir(record) ? -EISDIR : -EINVAL;
+    if (r == 0)
+        r = record_check_regular(record);
     if (r == 0 && write)
         r = record_may_change(record, true);
     rwlock_read_release(&inode->map_lock);

@@ -27,6 +27,7 @@
 #include "meta/inode.h"
 #include "meta/meta.h"
 #include "space/txn.h"
+#include <errno.h>
 #include <pthread.h>
 
 struct inode {
@@ -200,6 +201,18 @@ static inline bool record_is_dir(const struct dxf_inode *record)
 static inline bool record_is_regular(const struct dxf_inode *record)
 {
     return (record_mode(record) & 0170000) == 0100000;
+}
+
+/* What only files with bytes can be asked for: 0, -EISDIR, -EINVAL. */
+static inline int record_check_regular(const struct dxf_inode *record)
+{
+    return record_is_regular(record) ? 0 : record_is_dir(record) ? -EISDIR : -EINVAL;
+}
+
+/* How many blocks so many bytes take. */
+static inline uint64_t blocks_up(uint64_t bytes)
+{
+    return (bytes + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT;
 }
 
 static inline void record_set_ctime(struct dxf_inode *record, int64_t now)

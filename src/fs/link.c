@@ -112,7 +112,7 @@ int fs_rmdir(struct fs *fs, const struct fs_request *rq, uint64_t parent, struct
 static int leave_orphans(struct fs *fs, struct txn *txn, struct inode *inode,
                          struct dxf_inode *record)
 {
-    uint64_t eof = (le64_get(record->size) + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT;
+    uint64_t eof = blocks_up(le64_get(record->size));
     struct extent extent;
     int r = -ENOENT;
 

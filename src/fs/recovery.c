@@ -62,7 +62,7 @@ static int finish_orphan(struct fs *fs, uint64_t ino)
         return r;
     if (le32_get(record->links) == 0)
         return inode_delete(fs, &inode);
-    first = (le64_get(record->size) + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT;
+    first = blocks_up(le64_get(record->size));
     return inode_trim(fs, &inode, first);
 }
 

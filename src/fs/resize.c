@@ -59,7 +59,7 @@ int resize_zero_bytes(struct fs *fs, const struct inode *inode, const struct dxf
 static int stage_shrink(struct fs *fs, struct txn *txn, struct inode *inode,
                         struct dxf_inode *record, uint64_t size, bool pinned, uint64_t *ret_left)
 {
-    uint64_t first = (size + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT;
+    uint64_t first = blocks_up(size);
     int r = 0;
 
     record->size = le64_make(size);
@@ -91,7 +91,7 @@ static int stage_grow(struct fs *fs, struct txn *txn, struct inode *inode, struc
 static int truncate_ranged(struct fs *fs, struct inode *inode, uint64_t from, uint64_t size,
                            bool kill_suidgid)
 {
-    uint64_t first = (size + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT;
+    uint64_t first = blocks_up(size);
     struct dxf_inode *record;
     bool pinned = size < from && take_pinned(fs, inode, first, EXTENT_LOGICAL_END), stored = false;
     uint64_t left = 0;
@@ -132,8 +132,8 @@ int resize_read_size(struct fs *fs, struct inode *inode, bool to_change, uint64_
 
     rwlock_read(&inode->map_lock);
     r = inode_view(fs->meta, NULL, inode->ino, &record);
-    if (r == 0 && !record_is_regular(record))
-        r = record_is_dir(record) ? -EISDIR : -EINVAL;
+    if (r == 0)
+        r = record_check_regular(record);
     if (r == 0 && to_change)
         r = record_may_change(record, false); /* may have become so since it was opened */
     if (r == 0)

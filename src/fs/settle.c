@@ -158,7 +158,7 @@ static int find_zeros(struct fs *fs, struct inode *inode, uint64_t end, uint64_t
 /* The chunk's range, and all behind EOF, is held exclusively. */
 static int settle_ranged(struct fs *fs, struct inode *inode, uint64_t chunk, uint64_t size)
 {
-    uint64_t eof = (size + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT;
+    uint64_t eof = blocks_up(size);
     uint64_t at = chunk * CHUNK_BLOCKS, end = at + CHUNK_BLOCKS, stop;
     const struct dxf_inode *record;
     bool orphan;

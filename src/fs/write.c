@@ -141,7 +141,7 @@ static int plan_part(struct write *write, struct txn *txn, const struct dxf_inod
                      struct part *part)
 {
     uint64_t block = write->at >> DXF_BLOCK_SHIFT;
-    uint64_t end_block = (write->end + DXF_BLOCK_SIZE - 1) >> DXF_BLOCK_SHIFT;
+    uint64_t end_block = blocks_up(write->end);
     uint64_t goal = 0;
 
     part->from = write->at;

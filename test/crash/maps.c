@@ -89,7 +89,7 @@ static bool is_zero_block(const struct map_file *file, uint64_t block)
  * EOF in it the rest may be anything. */
 static int check_settled(const struct map_file *file)
 {
-    uint64_t end = blocks_up(file->size);
+    uint64_t end = places_up(file->size);
 
     for (uint64_t i = 0; i < BLOCKS_MAX; i++)
         if (file->place[i] && file->place[i] % 2 == 0 && !is_shown(i * CHUNK / MAP_CHUNK, false) &&
@@ -121,7 +121,7 @@ static int check_pieces(const struct map_file *file)
  * is the one that is mapped. GONE: mappings have ended. */
 static int read_places(struct fs *fs, struct map_file *file, bool first, bool asked, bool gone)
 {
-    uint64_t end = blocks_up(file->size), past = 0;
+    uint64_t end = places_up(file->size), past = 0;
     int r;
 
     memset(file->place, 0, sizeof(file->place));
@@ -275,7 +275,7 @@ static int write_to(struct world *world, struct map_file *file, uint64_t offset,
     fs_release(fs, handle);
     if (offset + length > file->size)
         file->size = offset + length;
-    for (uint64_t block = offset / CHUNK; block < blocks_up(offset + length); block++)
+    for (uint64_t block = offset / CHUNK; block < places_up(offset + length); block++)
         maps.mixed[block] = true;
     maps.mixed_after = true;
     return r;
@@ -367,7 +367,7 @@ static int change_range(struct world *world, struct map_file *file, const struct
     r = fs_open_file(fs, &request, file->ino, O_RDWR, false, &handle);
     if (r < 0)
         return r;
-    for (uint64_t block = offset / CHUNK; !busy && block < blocks_up(end); block++)
+    for (uint64_t block = offset / CHUNK; !busy && block < places_up(end); block++)
         maps.mixed[block] = block * CHUNK < offset || (block + 1) * CHUNK > end ||
                             is_shown(block * CHUNK / MAP_CHUNK, true);
     maps.early = op->flags == FALLOC_FL_ZERO_RANGE;

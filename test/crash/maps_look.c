@@ -82,7 +82,7 @@ static bool compare_places(const struct looking *looking)
     static const uint8_t zeros[CHUNK];
     static uint64_t place[BLOCKS_MAX];
     uint64_t count, past, before = count_places(looking->other->place, 0), least = 0;
-    uint64_t most = count_places(looking->should->place, 0), end = blocks_up(looking->should->size);
+    uint64_t most = count_places(looking->should->place, 0), end = places_up(looking->should->size);
 
     memset(place, 0, sizeof(place));
     if (fs_extents(looking->fs, &request, looking->should->ino, maps_note_place, place) != 0) {

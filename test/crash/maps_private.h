@@ -41,7 +41,7 @@ extern struct maps {
 /* For fs_extents: into places of a file. */
 int maps_note_place(void *arg, const struct fs_extent *extent);
 
-static inline uint64_t blocks_up(uint64_t bytes)
+static inline uint64_t places_up(uint64_t bytes)
 {
     return (bytes + CHUNK - 1) / CHUNK;
 }
