@@ -75,6 +75,7 @@ int chunk_look(struct fs *fs, struct inode *inode, uint64_t chunk, struct chunk_
         r = record_check_regular(record);
     if (r == 0) {
         look.size = le64_get(record->size);
+        look.may_change = record_may_change(record, true);
         r = look_at(fs, inode->ino, record, chunk * CHUNK_BLOCKS, &look);
     }
     rwlock_read_release(&inode->map_lock);

@@ -29,21 +29,6 @@ struct fault {
     bool grown;
 };
 
-static int check_record(struct fs *fs, struct inode *inode, bool write)
-{
-    const struct dxf_inode *record;
-    int r;
-
-    rwlock_read(&inode->map_lock);
-    r = inode_view(fs->meta, NULL, inode->ino, &record);
-    if (r == 0)
-        r = record_check_regular(record);
-    if (r == 0 && write)
-        r = record_may_change(record, true);
-    rwlock_read_release(&inode->map_lock);
-    return r;
-}
-
 /* 1: all is there, and fault->offset says what to show; 0: the chunk has to be made one piece first. */
 static int look(struct fault *fault)
 {
@@ -52,6 +37,8 @@ static int look(struct fault *fault)
     int r;
 
     r = chunk_look(fault->fs, fault->inode, fault->chunk, &look);
+    if (r == 0 && fault->write)
+        r = look.may_change;
     if (r < 0)
         return r;
     if (start >= look.size)
@@ -86,9 +73,7 @@ static int fault_lock(struct fault *fault, struct range_node *node, bool exclusi
                            request_wait(fault->rq));
     if (r < 0)
         return r;
-    r = check_record(fault->fs, fault->inode, fault->write);
-    if (r == 0)
-        r = shift_check(fault->fs, fault->inode, start + DAX_CHUNK_SIZE);
+    r = shift_check(fault->fs, fault->inode, start + DAX_CHUNK_SIZE);
     if (r == 0)
         r = look(fault);
     if (r < 0)

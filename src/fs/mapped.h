@@ -42,13 +42,14 @@ static inline uint64_t chunk_of_block(uint64_t block)
 
 struct chunk_look {
     uint64_t size;  /* of the file */
+    int may_change; /* 0, or why its bytes must stay as they are */
     uint64_t piece; /* where in the pool, in bytes, if all of it lies there in its place; else 0 */
     bool data;      /* there are written blocks */
     bool unwritten; /* ... unwritten ones */
     bool holes;     /* ... and none */
 };
 
-/* The range is held. */
+/* The range is held. -EISDIR, -EINVAL no file with bytes. */
 int chunk_look(struct fs *fs, struct inode *inode, uint64_t chunk, struct chunk_look *ret_look);
 
 /*
