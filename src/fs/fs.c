@@ -142,7 +142,7 @@ static int flush_mapped(struct fs *fs, struct inode *inode)
 
     while ((chunk = dax_next(&fs->dax, &inode->dax, chunk, UINT64_MAX, DAX_WRITERS, &offset)) !=
            UINT64_MAX) {
-        persist_flush(fs->pool->persist, pool_at(fs->pool, offset), DAX_CHUNK_SIZE, PERSIST_DATA);
+        mapping_flush(fs, offset);
         chunk++;
     }
     mapping_touch(fs, inode);
@@ -167,43 +167,23 @@ int fs_fsync(struct fs *fs, const struct fs_request *rq, uint64_t ino, bool data
     return r == 0 && atomic_load(&fs->pool->failed) ? -EIO : r;
 }
 
-struct pieces {
-    uint64_t *offset;
-    size_t count, room;
-};
-
-static int note_written(void *arg, const struct mapping *mapping)
-{
-    struct pieces *pieces = arg;
-
-    if (!mapping->write)
-        return 0;
-    if (pieces->count == pieces->room) {
-        size_t room = pieces->room ? pieces->room * 2 : 64;
-        uint64_t *offset = reallocarray(pieces->offset, room, sizeof(*offset));
-
-        if (!offset)
-            return -ENOMEM;
-        pieces->offset = offset;
-        pieces->room = room;
-    }
-    pieces->offset[pieces->count++] = mapping->offset;
-    return 0;
-}
-
 /* As flush_mapped, of all files; their times may come later. */
 static int flush_all_mapped(struct fs *fs)
 {
-    struct pieces pieces = { 0 };
-    int r = dax_walk(&fs->dax, note_written, &pieces);
+    struct fs_mapping *list;
+    size_t count, written = 0;
+    int r;
 
-    for (size_t i = 0; r == 0 && i < pieces.count; i++)
-        persist_flush(fs->pool->persist, pool_at(fs->pool, pieces.offset[i]), DAX_CHUNK_SIZE,
-                      PERSIST_DATA);
-    if (r == 0 && pieces.count)
-        r = pool_drain(fs->pool);
-    free(pieces.offset);
-    return r;
+    r = fs_mappings(fs, &list, &count);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < count; i++)
+        if (list[i].write) {
+            mapping_flush(fs, list[i].pool_offset);
+            written++;
+        }
+    free(list);
+    return written ? pool_drain(fs->pool) : 0;
 }
 
 int fs_sync(struct fs *fs)

@@ -88,21 +88,24 @@ int take_zero_pinned(struct fs *fs, struct inode *inode, uint64_t from, uint64_t
 
 /* ---- settle.c ---- */
 
+/* Sends what may have been stored to a piece on its way; pool_drain waits for it. */
+void mapping_flush(struct fs *fs, uint64_t piece);
 /* dax_ends_fn: sends what was stored through it on its way, and waits until it is there. */
 void mapping_ends(void *arg, const struct mapping *mapping);
 /* dax_gone_fn; arg is the fs. The caller holds a reference of its own to the inode, or no locks. */
 void mapping_gone(void *arg, struct mapping *mapping);
 /* Stores made through a mapping that may be written: moves mtime and ctime. */
 void mapping_touch(struct fs *fs, struct inode *inode);
-/* ---- door.c ---- */
-
-/* The settler's, which holds settle_mutex: ends what nobody has any more. */
-void quarantine_look(struct fs *fs);
 
 /* ---- settle.c, the settler ---- */
 
 int settler_start(struct fs *fs);
 void settler_drain(struct fs *fs);
 void settler_stop(struct fs *fs);
+
+/* ---- door.c ---- */
+
+/* The settler's, which holds settle_mutex: ends what nobody has any more. */
+void quarantine_look(struct fs *fs);
 
 #endif

@@ -64,14 +64,18 @@ static void settler_add(struct fs *fs, struct mapping *mapping)
     pthread_mutex_unlock(&fs->settle_mutex);
 }
 
+void mapping_flush(struct fs *fs, uint64_t piece)
+{
+    persist_flush(fs->pool->persist, pool_at(fs->pool, piece), DAX_CHUNK_SIZE, PERSIST_DATA);
+}
+
 /* Who stored here and calls fsync later finds no mapping any more that fsync would flush: so it is done
  * while it is still found. */
 void mapping_ends(void *arg, const struct mapping *mapping)
 {
     struct fs *fs = arg;
 
-    persist_flush(fs->pool->persist, pool_at(fs->pool, mapping->offset), DAX_CHUNK_SIZE,
-                  PERSIST_DATA);
+    mapping_flush(fs, mapping->offset);
     (void)pool_drain(fs->pool);
 }
 

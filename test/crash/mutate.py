@@ -32,7 +32,7 @@ LAYERS = ('base', 'media', 'journal', 'space', 'meta', 'dax', 'fs', 'transport',
           'tools')
 
 CALLS = re.compile(r'''
-      \b(?:persist_flush|persist_copy|persist_set|pmem_flush|paged_remember|ops->flush)\s*\(   # flushes
+      \b(?:persist_flush|persist_copy|persist_set|mapping_flush|pmem_flush|paged_remember|ops->flush)\s*\(   # flushes
     | \b(?:persist_drain|pool_drain|pmem_drain|ops->drain|msync|fsync|fdatasync|io_uring_prep_fsync)\s*\(      # fences
     | \b(?:txn_data_written|journal_retire|retire_once|slot_advance|journal_write_slot
          |journal_is_quiet|journal_retired|space_release_metadata|space_sweep_locked
