@@ -14,11 +14,6 @@
 #include "fs/internal.h"
 #include "meta/orphan.h"
 
-static inline bool intent_is_shift(const struct intent *intent)
-{
-    return intent->kind == DXF_INTENT_COLLAPSE || intent->kind == DXF_INTENT_INSERT;
-}
-
 /* For range_op.c: what one transaction of it does, and how far the intent's cursor comes. begins: it is
  * the first. -ENOSPC only then; -EFBIG likewise, an extent would pass the end of all files; -EINVAL,
  * -EEXIST: the cursor and the map do not fit each other. */

@@ -50,7 +50,7 @@ static void seal_line(void *object, uint64_t number)
 static void place_note(struct meta_intents *intents, const struct intent *intent)
 {
     intents->taken |= 1ull << intent->number;
-    if (intent->kind != DXF_INTENT_COLLAPSE && intent->kind != DXF_INTENT_INSERT)
+    if (!intent_is_shift(intent))
         return;
     intents->moving |= 1ull << intent->number;
     intents->move[intent->number] = (struct moving){ intent->ino, intent->offset };

@@ -54,6 +54,12 @@ struct intent {
     uint64_t offset, length, cursor;
 };
 
+/* One that moves extents: until it has ended, those behind its offset are in no place that the file had them in. */
+static inline bool intent_is_shift(const struct intent *intent)
+{
+    return intent->kind == DXF_INTENT_COLLAPSE || intent->kind == DXF_INTENT_INSERT;
+}
+
 /* begin and update write what `intent` says; begin fills number. After a begin that returned 0 the
  * place is the caller's until intent_release, also when the transaction fails. -ENOMEM; begin also
  * -EBUSY: all places are taken (abort, let the locks go, intent_wait, begin anew), and -EUCLEAN: all
