@@ -54,8 +54,9 @@ struct daxfuse_info {
  *   fstat(2)              the kernel learns the new size only when somebody asks; until then a mapping
  *                         does not reach what an insert has added, and an appending write leaves its
  *                         bytes at the old end in the page cache
- *   DAXFUSE_IOC_SETTLED   the call has returned: until then, or for a second, a page that is written
- *                         back there may be an old one that was stored to meanwhile, and is dropped
+ *   DAXFUSE_IOC_SETTLED   the call has returned: until then, or until the file is closed, or for ten seconds,
+ *                         a page that is written back there may be an old one that was stored to meanwhile,
+ *                         and is dropped
  *
  * What is stored through a mapping from offset on while the call runs may be there, at the old place or the
  * new one, or be lost.
@@ -64,7 +65,7 @@ struct daxfuse_info {
 #define DAXFUSE_CARRY_INSERT UINT64_C(0x4db0000000000000)
 #define DAXFUSE_CARRIED_BLOCKS UINT64_C(0x000fffffffffffff)
 
-/* By the thread whose call has returned. */
+/* By the thread whose call has returned, with the same open file. */
 #define DAXFUSE_IOC_SETTLED _IO(DAXFUSE_IOC_TYPE, 1)
 
 #ifdef FALLOC_FL_PUNCH_HOLE /* <fcntl.h> with _GNU_SOURCE came first */

@@ -24,6 +24,7 @@
 struct allocation {
     struct fs *fs;
     const struct fs_request *rq;
+    const struct fs_handle *handle;
     struct inode *inode;
     uint64_t offset, end; /* bytes */
     uint64_t size;        /* before the call */
@@ -223,7 +224,7 @@ static int shift(struct allocation *all, int mode)
     if (r < 0)
         return r;
     if (all->user)
-        r = stale_begin(all->fs, all->inode->ino, all->offset, *all->user, &stale);
+        r = stale_begin(all->fs, all->handle, all->offset, *all->user, &stale);
     if (r < 0)
         return r;
     do {
@@ -283,6 +284,7 @@ static int fallocate_or_shift(struct fs *fs, const struct fs_request *rq, struct
     struct allocation all = {
         .fs = fs,
         .rq = rq,
+        .handle = handle,
         .inode = handle->inode,
         .offset = offset,
         .user = user,

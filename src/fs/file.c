@@ -62,6 +62,7 @@ void fs_release(struct fs *fs, struct fs_handle *handle)
     handle->next->prev = handle->prev;
     fs->handle_count--;
     lock_release(&fs->handles_lock);
+    stale_release(fs, handle);
     handle_put(fs, handle);
 }
 

@@ -214,13 +214,13 @@ int fs_fallocate(struct fs *fs, const struct fs_request *rq, struct fs_handle *h
                  uint64_t offset, uint64_t length);
 /*
  * A collapse or insert for a door whose user keeps pages of files, and drops those from `offset` on when this
- * is done. Until it says so with fs_shift_over, or a second is over, what it writes back (FS_WRITE_BACK)
+ * is done. Until it says so with fs_shift_over or releases the handle, or ten seconds are over, what it writes back (FS_WRITE_BACK)
  * there is said to be written, and is not: it may be of the file as it was. Errors as fs_fallocate; then
- * nothing is dropped. user: whatever tells the calls under way apart.
+ * nothing is dropped. user: whatever tells the calls under way with this handle apart.
  */
 int fs_shift(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle, int mode,
              uint64_t offset, uint64_t length, uint64_t user);
-void fs_shift_over(struct fs *fs, uint64_t ino, uint64_t user);
+void fs_shift_over(struct fs *fs, const struct fs_handle *handle, uint64_t user);
 /* whence: SEEK_DATA or SEEK_HOLE. -ENXIO. */
 int fs_lseek(struct fs *fs, const struct fs_request *rq, struct fs_handle *handle, uint64_t offset,
              int whence, uint64_t *ret_offset);

@@ -149,14 +149,18 @@ void inode_retract(struct fs *fs, struct inode *inode);
 /* ---- stale.c ---- */
 
 struct stale;
+/* How long it waits for who does not say that it is over, in nanoseconds. */
+extern uint64_t stale_lifetime;
 /* What is behind the offset is about to move; its range is held. -ENOMEM. */
-int stale_begin(struct fs *fs, uint64_t ino, uint64_t from, uint64_t user,
+int stale_begin(struct fs *fs, const struct fs_handle *handle, uint64_t from, uint64_t user,
                 struct stale **ret_stale);
 /* It has, or it has failed: the last use of *stale. */
 void stale_moved(struct fs *fs, struct stale *stale, bool moved);
 /* From where on pages of the file may be of how it was; UINT64_MAX: none. Asked with a range held that
  * the answer is about. */
 uint64_t stale_from(struct fs *fs, uint64_t ino);
+/* The handle goes, and no call is made with it any more. */
+void stale_release(struct fs *fs, const struct fs_handle *handle);
 void stale_close(struct fs *fs);
 
 /* ---- locking helpers ---- */

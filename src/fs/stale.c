@@ -2,8 +2,9 @@
 /*
  * Pages of how a file was. A door's user may have pages of a file in a cache when a collapse or insert
  * moves the bytes below, and may store to one just then. What is written back of it is old bytes for
- * a place that has others now: it is not written, until the user has said that none is left, or
- * STALE_SECONDS are over. That long only in case nobody says it: who asked may have been killed.
+ * a place that has others now: it is not written, until the user has said that none is left. Who was
+ * killed does not say it; but the handle is released then, and not before the user's kernel has dropped
+ * the pages. A handle that others have as well, and keep, is given stale_lifetime.
  *
  * A shift is listed from before its commit, with the range held exclusively. Who has locked a range after
  * that commit therefore finds it here, and who has locked it before was done before the bytes moved.
@@ -15,11 +16,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define STALE_SECONDS 1
+uint64_t stale_lifetime = 10 * CLOCK_SECOND;
 
 struct stale {
     struct stale *next;
-    uint64_t ino, from, user;
+    const struct fs_handle *handle;
+    uint64_t from, user;
     uint64_t until; /* of clock_now(); UINT64_MAX: the shift is under way */
 };
 
@@ -33,13 +35,14 @@ static void list_remove(struct fs *fs, struct stale **at)
     free(stale);
 }
 
-int stale_begin(struct fs *fs, uint64_t ino, uint64_t from, uint64_t user, struct stale **ret_stale)
+int stale_begin(struct fs *fs, const struct fs_handle *handle, uint64_t from, uint64_t user,
+                struct stale **ret_stale)
 {
     struct stale *stale = malloc(sizeof(*stale));
 
     if (!stale)
         return -ENOMEM;
-    *stale = (struct stale){ .ino = ino, .from = from, .user = user, .until = UINT64_MAX };
+    *stale = (struct stale){ .handle = handle, .from = from, .user = user, .until = UINT64_MAX };
     lock_acquire(&fs->stale_lock);
     stale->next = fs->stale;
     fs->stale = stale;
@@ -52,20 +55,34 @@ int stale_begin(struct fs *fs, uint64_t ino, uint64_t from, uint64_t user, struc
 void stale_moved(struct fs *fs, struct stale *stale, bool moved)
 {
     lock_acquire(&fs->stale_lock);
-    stale->until = moved ? clock_now() + STALE_SECONDS * CLOCK_SECOND : 0;
+    stale->until = moved ? clock_now() + stale_lifetime : 0;
     lock_release(&fs->stale_lock);
 }
 
-void fs_shift_over(struct fs *fs, uint64_t ino, uint64_t user)
+/* user NULL: whoever. */
+static void end_of(struct fs *fs, const struct fs_handle *handle, const uint64_t *user)
 {
+    if (atomic_load(&fs->stale_count) == 0)
+        return;
     lock_acquire(&fs->stale_lock);
     for (struct stale **at = &fs->stale; *at;) {
-        if ((*at)->ino == ino && (*at)->user == user && (*at)->until != UINT64_MAX)
+        if ((*at)->handle == handle && (!user || (*at)->user == *user) &&
+            (*at)->until != UINT64_MAX)
             list_remove(fs, at);
         else
             at = &(*at)->next;
     }
     lock_release(&fs->stale_lock);
+}
+
+void fs_shift_over(struct fs *fs, const struct fs_handle *handle, uint64_t user)
+{
+    end_of(fs, handle, &user);
+}
+
+void stale_release(struct fs *fs, const struct fs_handle *handle)
+{
+    end_of(fs, handle, NULL);
 }
 
 uint64_t stale_from(struct fs *fs, uint64_t ino)
@@ -81,7 +98,7 @@ uint64_t stale_from(struct fs *fs, uint64_t ino)
             list_remove(fs, at);
             continue;
         }
-        if ((*at)->ino == ino && (*at)->from < from)
+        if ((*at)->handle->inode->ino == ino && (*at)->from < from)
             from = (*at)->from;
         at = &(*at)->next;
     }

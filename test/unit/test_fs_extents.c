@@ -6,6 +6,8 @@
 #include "test_fs.h"
 #include "window.h"
 
+#include "fs/internal.h"
+
 #include <linux/falloc.h>
 #include <unistd.h>
 
@@ -325,16 +327,16 @@ START_TEST(test_old_pages_are_dropped)
     fx_expect(other, 5 * BLOCK, BLOCK, 'X');
     /* Another one meanwhile; each ends by itself. */
     ck_assert_int_eq(shift(handle, FALLOC_FL_INSERT_RANGE, 4 * BLOCK, BLOCK, 8), 0);
-    fs_shift_over(fx.fs, ino, 9);
-    fs_shift_over(fx.fs, fs_handle_ino(other), 7);
+    fs_shift_over(fx.fs, handle, 9);
+    fs_shift_over(fx.fs, other, 7);
     ck_assert_int_eq(write_back(handle, 2 * BLOCK, BLOCK, 'X'), BLOCK);
     fx_expect(handle, 2 * BLOCK, BLOCK, 'd');
-    fs_shift_over(fx.fs, ino, 7);
+    fs_shift_over(fx.fs, handle, 7);
     ck_assert_int_eq(write_back(handle, 2 * BLOCK, BLOCK, 'V'), BLOCK);
     fx_expect(handle, 2 * BLOCK, BLOCK, 'V');
     ck_assert_int_eq(write_back(handle, 4 * BLOCK, BLOCK, 'X'), BLOCK);
     fx_expect(handle, 4 * BLOCK, BLOCK, 0);
-    fs_shift_over(fx.fs, ino, 8);
+    fs_shift_over(fx.fs, handle, 8);
     ck_assert_int_eq(write_back(handle, 4 * BLOCK, BLOCK, 'U'), BLOCK);
     fx_expect(handle, 4 * BLOCK, BLOCK, 'U');
     fs_release(fx.fs, handle);
@@ -342,16 +344,34 @@ START_TEST(test_old_pages_are_dropped)
 }
 END_TEST
 
-/* Who would have said it was killed. */
+/* Who would have said it was killed, and another has the file open. */
+START_TEST(test_dropping_ends_with_the_handle)
+{
+    struct fs_handle *handle = lettered("f", 4);
+    struct fs_handle *other = fx_open(fs_handle_ino(handle), O_RDWR);
+
+    ck_assert_int_eq(shift(handle, FALLOC_FL_COLLAPSE_RANGE, 0, BLOCK, 0), 0);
+    ck_assert_int_eq(shift(other, FALLOC_FL_INSERT_RANGE, 2 * BLOCK, BLOCK, 0), 0);
+    fs_release(fx.fs, handle);
+    ck_assert_int_eq(write_back(other, BLOCK, BLOCK, 'X'), BLOCK);
+    fx_expect(other, BLOCK, BLOCK, 'X');
+    ck_assert_int_eq(write_back(other, 2 * BLOCK, BLOCK, 'Y'), BLOCK);
+    fx_expect(other, 2 * BLOCK, BLOCK, 0);
+    fs_release(fx.fs, other);
+}
+END_TEST
+
+/* The same, and the handle is still another's. */
 START_TEST(test_dropping_ends_by_itself)
 {
     struct fs_handle *handle = lettered("f", 4);
 
+    stale_lifetime = 500000000;
     ck_assert_int_eq(shift(handle, FALLOC_FL_COLLAPSE_RANGE, 0, BLOCK, 1), 0);
     ck_assert_int_eq(shift(handle, FALLOC_FL_INSERT_RANGE, 0, BLOCK, 1), 0);
     ck_assert_int_eq(write_back(handle, BLOCK, BLOCK, 'X'), BLOCK);
     fx_expect(handle, BLOCK, BLOCK, 'b');
-    usleep(1100000);
+    usleep(600000);
     ck_assert_int_eq(write_back(handle, BLOCK, BLOCK, 'Y'), BLOCK);
     fx_expect(handle, BLOCK, BLOCK, 'Y');
     /* And what is left of one goes with the filesystem. */
@@ -393,6 +413,7 @@ int main(void)
     tcase_add_test(tcase, test_parts_bad_input);
     tcase_add_test(tcase, test_mappings);
     tcase_add_test(tcase, test_old_pages_are_dropped);
+    tcase_add_test(tcase, test_dropping_ends_with_the_handle);
     tcase_add_test(tcase, test_dropping_ends_by_itself);
     tcase_add_test(tcase, test_a_shift_that_fails_drops_nothing);
     suite_add_tcase(suite, tcase);

@@ -138,7 +138,7 @@ static int ioctl_info(struct door_request *dr)
 
 static int ioctl_settled(struct door_request *dr)
 {
-    fs_shift_over(dr->door->fs, dr->ino, dr->caller);
+    fs_shift_over(dr->door->fs, dr->handle, dr->caller);
     door_reply_ioctl(dr, NULL, 0);
     return 0;
 }
@@ -218,6 +218,7 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg
     static const struct door_op op_slow = { DOOR_IOCTL, true, run_ioctl };
     struct door_request dr = {
         .ino = ino,
+        .handle = door_handle(info),
         .flags = (int)command,
         .data = data,
         .size = size,
@@ -225,7 +226,6 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg
     };
 
     (void)arg;
-    (void)info;
     (void)flags;
     (void)out_size;
     door_dispatch(&dr, req, command == FITRIM ? &op_slow : &op);
