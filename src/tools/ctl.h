@@ -49,6 +49,10 @@ int ctl_connect(struct ctl *ctl);
 int ctl_open(struct ctl *ctl, bool writable);
 void ctl_close(struct ctl *ctl);
 
+/* Opens ctl->path, with these flags beside the usual ones. A descriptor, or -errno: -EMEDIUMTYPE it is no
+ * regular file, -ENOTTY it is in no mount of daxfuse. */
+int ctl_open_file(const struct ctl *ctl, int flags);
+
 /* The server's answer to a request (which is put), or an exit code after printing its error. It comes
  * from outside: what is taken from it may be missing, of another type and any number; the ctl_get_*
  * functions know that. */
@@ -62,6 +66,7 @@ uint64_t ctl_get_u64(struct json_object *object, const char *key); /* 0 when not
 struct json_object *ctl_get(struct json_object *object, const char *key,
                             enum json_type type); /* NULL: not there, or another type */
 const char *ctl_get_string(struct json_object *object, const char *key); /* "" when not there */
+bool ctl_get_bool(struct json_object *object, const char *key);          /* false when not there */
 void ctl_put_u64(struct json_object *object, const char *key, uint64_t value);
 void ctl_put_bool(struct json_object *object, const char *key, bool value);
 void ctl_put_string(struct json_object *object, const char *key, const char *value);

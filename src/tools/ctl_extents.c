@@ -54,18 +54,14 @@ static bool ask_file(int fd, struct json_object *list, uint64_t *ret_count)
 /* NULL: it cannot be asked so. */
 static struct json_object *extents_by_ioctl(const struct ctl *ctl)
 {
-    struct daxfuse_info info = { 0 };
     struct json_object *answer = NULL, *list;
     uint64_t count = 0;
     struct stat st;
 
-    if (stat(ctl->path, &st) < 0 || !S_ISREG(st.st_mode))
-        return NULL;
-    int fd = open(ctl->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int fd = ctl_open_file(ctl, O_RDONLY);
     if (fd < 0)
         return NULL;
-    if (ioctl(fd, DAXFUSE_IOC_INFO, &info) == 0 && info.magic == DAXFUSE_INFO_MAGIC &&
-        fstat(fd, &st) == 0) {
+    if (fstat(fd, &st) == 0) {
         list = json_object_new_array();
         if (ask_file(fd, list, &count)) {
             answer = ctl_answer(ctl);
@@ -113,11 +109,6 @@ static int extents_served(const struct ctl *ctl, struct json_object **ret_answer
     return ctl_ask(ctl, request, ret_answer);
 }
 
-static bool is_true(struct json_object *object, const char *key)
-{
-    return json_object_get_boolean(ctl_get(object, key, json_type_boolean));
-}
-
 static void print_extents(const struct ctl *ctl, struct json_object *answer)
 {
     struct json_object *list = ctl_get(answer, "extents", json_type_array);
@@ -138,10 +129,11 @@ static void print_extents(const struct ctl *ctl, struct json_object *answer)
         if (offset > end)
             printf("%16" PRIu64 " %16s %16" PRIu64 "\n", end, "hole", offset - end);
         printf("%16" PRIu64 " %16" PRIu64 " %16" PRIu64 "%s%s%s%s\n", offset, place, length,
-               is_true(one, "unwritten") ? "  unwritten" : "",
-               is_true(one, "piece") ? "  piece" : "", is_true(one, "mapped") ? "  mapped" : "",
-               is_true(one, "pinned") ? "  pinned" : "");
-        pieces += is_true(one, "piece") ? length : 0;
+               ctl_get_bool(one, "unwritten") ? "  unwritten" : "",
+               ctl_get_bool(one, "piece") ? "  piece" : "",
+               ctl_get_bool(one, "mapped") ? "  mapped" : "",
+               ctl_get_bool(one, "pinned") ? "  pinned" : "");
+        pieces += ctl_get_bool(one, "piece") ? length : 0;
         end = offset + length;
     }
     printf("%" PRIu64 " whole pieces of 2 MiB\n", pieces / DXF_PIECE_SIZE);

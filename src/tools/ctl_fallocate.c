@@ -31,20 +31,14 @@ static int parse_range(const struct ctl *ctl, const char *text, const char *what
 /* Opened for writing and in a mount of ours. */
 static int open_file(const struct ctl *ctl, int *ret_fd)
 {
-    struct daxfuse_info info = { 0 };
-    struct stat file;
+    int fd = ctl_open_file(ctl, O_WRONLY);
 
-    if (stat(ctl->path, &file) < 0)
-        return ctl_fail(ctl, "%s", strerror(errno));
-    if (!S_ISREG(file.st_mode))
+    if (fd == -EMEDIUMTYPE)
         return ctl_fail(ctl, "not a regular file");
-    int fd = open(ctl->path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0)
-        return ctl_fail(ctl, "%s", strerror(errno));
-    if (ioctl(fd, DAXFUSE_IOC_INFO, &info) < 0 || info.magic != DAXFUSE_INFO_MAGIC) {
-        close(fd);
+    if (fd == -ENOTTY)
         return ctl_fail(ctl, "is not in a mount of daxfuse; fallocate(1) is for other files");
-    }
+    if (fd < 0)
+        return ctl_fail(ctl, "%s", strerror(-fd));
     *ret_fd = fd;
     return CTL_OK;
 }

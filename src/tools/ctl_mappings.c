@@ -11,22 +11,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static bool is_true(struct json_object *object, const char *key)
-{
-    return json_object_get_boolean(ctl_get(object, key, json_type_boolean));
-}
-
 static void print_mapping(struct json_object *one)
 {
-    bool zeros = is_true(one, "zeros");
+    bool zeros = ctl_get_bool(one, "zeros");
     char place[SIZE_TEXT] = "zeros";
 
     if (!zeros)
         snprintf(place, sizeof(place), "%" PRIu64, ctl_get_u64(one, "pool_offset"));
     printf("%12" PRIu64 " %16" PRIu64 " %16s %8" PRIu64 "  %s%s%s%s\n", ctl_get_u64(one, "inode"),
            ctl_get_u64(one, "offset"), place, ctl_get_u64(one, "slot"), ctl_get_string(one, "door"),
-           is_true(one, "write") ? "  write" : "", is_true(one, "pinned") ? "  pinned" : "",
-           is_true(one, "busy") ? "  busy" : "");
+           ctl_get_bool(one, "write") ? "  write" : "",
+           ctl_get_bool(one, "pinned") ? "  pinned" : "",
+           ctl_get_bool(one, "busy") ? "  busy" : "");
 }
 
 static void print_mappings(const struct ctl *ctl, struct json_object *answer)

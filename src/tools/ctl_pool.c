@@ -6,12 +6,15 @@
 #include "tools/ctl.h"
 #include "transport/control_client.h"
 
+#include <daxfuse/ioctl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int ctl_fail(const struct ctl *ctl, const char *format, ...)
@@ -144,6 +147,25 @@ void ctl_close(struct ctl *ctl)
         close(ctl->server);
 }
 
+int ctl_open_file(const struct ctl *ctl, int flags)
+{
+    struct daxfuse_info info = { 0 };
+    struct stat st;
+
+    if (stat(ctl->path, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode))
+        return -EMEDIUMTYPE;
+    int fd = open(ctl->path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (ioctl(fd, DAXFUSE_IOC_INFO, &info) < 0 || info.magic != DAXFUSE_INFO_MAGIC) {
+        close(fd);
+        return -ENOTTY;
+    }
+    return fd;
+}
+
 struct json_object *ctl_request(const char *command)
 {
     struct json_object *request = json_object_new_object();
@@ -209,6 +231,11 @@ const char *ctl_get_string(struct json_object *object, const char *key)
     if (!json_object_object_get_ex(object, key, &value) || value == NULL)
         return "";
     return json_object_get_string(value);
+}
+
+bool ctl_get_bool(struct json_object *object, const char *key)
+{
+    return json_object_get_boolean(ctl_get(object, key, json_type_boolean));
 }
 
 void ctl_put_u64(struct json_object *object, const char *key, uint64_t value)
