@@ -6,37 +6,18 @@
 #include "race.h"
 
 #include <linux/falloc.h>
-#include <string.h>
 
 static struct fs_handle *file;
 
 static void set_up(void)
 {
-    file = make_file("a", 4 * CHUNK_BYTES);
-    for (unsigned chunk = 0; chunk < 4; chunk++)
-        chunk_write(file, chunk, 'a', chunk);
+    file = make_written("a", 4);
 }
 
 static void user(unsigned phase)
 {
-    uint64_t seen;
-
     (void)phase;
-    if (!map_chunk(&windows[0], file, 2, 0))
-        return;
-    for (unsigned i = 0; i < STAMPS; i++) {
-        struct stamp shown, read;
-
-        if (!quiet_begin(&seen) ||
-            !window_load(&windows[0], 0, stamp_place(i), &shown, sizeof(shown)))
-            break;
-        must(fs_pread(fs, &rq, file, &read, sizeof(read), 2 * CHUNK_BYTES + stamp_place(i)),
-             "read");
-        if (quiet_end(seen) && memcmp(&shown, &read, sizeof(read)) != 0)
-            wrong("mapped is %llu, read is %llu", (unsigned long long)shown.version,
-                  (unsigned long long)read.version);
-    }
-    unmap_slot(&windows[0], 0);
+    use_compared(file, 2);
 }
 
 static void taker(unsigned phase)

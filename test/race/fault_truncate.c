@@ -12,24 +12,10 @@ static void set_up(void)
     other = make_file("b", CHUNK_BYTES);
 }
 
-/* The chunk as its user has it: nothing but zeros and what is A's; and A's is stored there. */
 static void user(unsigned phase)
 {
-    static uint64_t version;
-
     (void)phase;
-    if (!map_chunk(&windows[0], file, 0, 0))
-        return;
-    for (unsigned i = 0; i < STAMPS; i++) {
-        struct stamp stamp, mine = stamp_make('a', 0, ++version);
-
-        if (!window_load(&windows[0], 0, stamp_place(i), &stamp, sizeof(stamp)))
-            break;
-        if (!stamp_is_zero(&stamp) && !stamp_is(&stamp, 'a'))
-            wrong("who mapped file a reads file %c", (char)stamp.owner);
-        window_store(&windows[0], 0, stamp_place(i), &mine, sizeof(mine));
-    }
-    unmap_slot(&windows[0], 0);
+    use_owned(file, 0);
 }
 
 static void taker(unsigned phase)
@@ -38,10 +24,7 @@ static void taker(unsigned phase)
 
     (void)phase;
     set_size(file, 0);
-    allocate(other, 0, 0, CHUNK_BYTES);
-    stamps_write(other, 0, 'b', ++version);
-    stamps_check(other, 0, 'b');
-    set_size(other, 0);
+    reuse_freed(other, ++version);
     chunk_write(file, 0, 'a', version);
 }
 

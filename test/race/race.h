@@ -78,6 +78,18 @@ bool map_chunk(struct window *window, struct fs_handle *handle, uint64_t chunk, 
 void unmap_slot(struct window *window, uint64_t slot);
 
 /*
+ * What several races share (users.c).
+ */
+/* A file of written chunks, each with its number as version; the owner is 'a'. */
+struct fs_handle *make_written(const char *name, unsigned chunks);
+/* Maps the chunk; while nothing changes (below), what is shown is what is read. */
+void use_compared(struct fs_handle *handle, uint64_t chunk);
+/* Maps the chunk as its owner 'a' has it: nothing but zeros and what is A's; and A's is stored there. */
+void use_owned(struct fs_handle *handle, uint64_t chunk);
+/* What was freed becomes B's, who finds nothing but zeros and its own there, and is free again. */
+void reuse_freed(struct fs_handle *other, uint64_t version);
+
+/*
  * Operations that change what is read, counted, so that others can tell whether one was under way: what two
  * ways of reading give must be the same if quiet_begin gave true, and quiet_end does too.
  */
