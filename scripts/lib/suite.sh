@@ -91,11 +91,15 @@ preloaded() (
     "$@"
 )
 
-# nested_suite NAME PREFIX: another suite, against the OUT and BUILD of now.
+NESTED=0
+
+# nested_suite NAME PREFIX: another suite, against the OUT and BUILD of now. In a folder of its own, 1, 2 …:
+# short, for a socket's path is; and others may pass, as they may in the suite's own.
 nested_suite() {
     local line work
-    # Short, for a socket's path is; and others may pass, as they may in the suite's own.
-    work=$(mktemp -d "$WORK/XXX")
+    NESTED=$((NESTED + 1))
+    work=$WORK/$NESTED
+    mkdir "$work"
     chmod 711 "$WORK" "$work"
     WORK=$work bash "$ROOT/scripts/lib/suite-main.sh" "$1" </dev/null |
         while IFS= read -r line; do
