@@ -314,10 +314,17 @@ static void mapping_stay(struct dax_registry *registry, struct mapping *mapping,
     lock_release(&registry->lock);
 }
 
-/* Makes a BUSY mapping show OFFSET, or zeros; it then is LIVE, STUCK or gone, and FAILED if it still
- * shows what it did. */
+/* Under the lock. Whose mapper did not do, and said R, what must be done: nobody asks it again, but for a
+ * door that was stopped just then, and has what it had. */
+static enum mapping_state state_refused(const struct mapping *mapping, int r)
+{
+    return r != -ETIMEDOUT && mapping->door->stopped ? MAPPING_LIVE : MAPPING_STUCK;
+}
+
+/* Makes a BUSY mapping show OFFSET, or zeros; it then is LIVE, STUCK or gone. MUST: it may not go on
+ * showing what it did. */
 static int show(struct dax_registry *registry, struct mapping *mapping, uint64_t offset, bool write,
-                enum mapping_state failed, dax_gone_fn gone, void *arg)
+                bool must, dax_gone_fn gone, void *arg)
 {
     const struct dax_mapper *mapper = mapping->door->mapper;
     void *door = mapping->door->arg;
@@ -346,7 +353,8 @@ static int show(struct dax_registry *registry, struct mapping *mapping, uint64_t
             mapping_set_offset(mapping, offset);
         mapping_set_write(mapping, write);
     }
-    busy_end(registry, mapping, r == 0 ? MAPPING_LIVE : r == -ETIMEDOUT ? MAPPING_STUCK : failed);
+    busy_end(registry, mapping,
+             r == -ETIMEDOUT || (r < 0 && must) ? state_refused(mapping, r) : MAPPING_LIVE);
     lock_release(&registry->lock);
     return r == -ETIMEDOUT ? -EIO : r;
 }
@@ -354,7 +362,7 @@ static int show(struct dax_registry *registry, struct mapping *mapping, uint64_t
 int dax_show(struct dax_registry *registry, struct mapping *mapping, uint64_t offset, bool write,
              dax_gone_fn gone, void *arg)
 {
-    return show(registry, mapping, offset, write, MAPPING_LIVE, gone, arg);
+    return show(registry, mapping, offset, write, false, gone, arg);
 }
 
 void dax_abandon(struct dax_registry *registry, struct mapping *mapping, dax_gone_fn gone,
@@ -372,10 +380,15 @@ void dax_abandon(struct dax_registry *registry, struct mapping *mapping, dax_gon
 static void revoke(struct dax_registry *registry, struct mapping *mapping, dax_gone_fn gone,
                    void *arg)
 {
-    if (mapping->door->mapper->revoke(mapping->door->arg, mapping->slot) == 0)
+    int r = mapping->door->mapper->revoke(mapping->door->arg, mapping->slot);
+
+    if (r == 0) {
         mapping_end(registry, mapping, gone, arg);
-    else
-        mapping_stay(registry, mapping, MAPPING_STUCK);
+        return;
+    }
+    lock_acquire(&registry->lock);
+    busy_end(registry, mapping, state_refused(mapping, r));
+    lock_release(&registry->lock);
 }
 
 static bool is_reachable(const struct mapping *mapping)
@@ -455,7 +468,7 @@ void dax_fill(struct dax_registry *registry, struct dax_file *file, uint64_t chu
         if (mapping->door->mapper->revoke)
             revoke(registry, mapping, gone, arg);
         else
-            (void)show(registry, mapping, offset, mapping->write, MAPPING_STUCK, gone, arg);
+            (void)show(registry, mapping, offset, mapping->write, true, gone, arg);
     }
 }
 
@@ -594,9 +607,11 @@ int dax_walk(struct dax_registry *registry, int (*fn)(void *arg, const struct ma
 
     lock_acquire(&registry->lock);
     for (struct dax_door *door = registry->doors; door && r == 0; door = door->next)
-        for (uint64_t slot = 0; slot < door->slots && r == 0; slot++)
-            if (door->by_slot[slot])
+        for (uint64_t slot = 0, left = door->count; left > 0 && r == 0; slot++)
+            if (door->by_slot[slot]) {
                 r = fn(arg, door->by_slot[slot]);
+                left--;
+            }
     lock_release(&registry->lock);
     return r;
 }
