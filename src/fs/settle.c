@@ -3,8 +3,9 @@
  * When a mapping is gone: what take-aways left in its chunk, because it was there, goes now.
  *
  *   blocks that are all zero   become holes
- *   blocks past EOF            are given back; until then the inode is an orphan, so that recovery
- *                              finishes this
+ *   blocks past EOF            are given back; until the last of the file's the inode is an orphan, so
+ *                              that recovery finishes this. Those of other chunks, which somebody
+ *                              has allocated there, stay
  *
  * A thread of its own does it, the settler: it wants the range, and whoever ends a mapping must wait for
  * no range. A mapping that has something to settle is its own entry in the settler's queue, with its
@@ -159,17 +160,30 @@ static int find_zeros(struct fs *fs, struct inode *inode, uint64_t end, uint64_t
     return r;
 }
 
+/* Whether the file has mappings, or what others of it left is still to be settled. */
+static bool has_more(struct fs *fs, const struct inode *inode)
+{
+    bool more = atomic_load_explicit(&inode->dax.count, memory_order_relaxed) > 0;
+
+    pthread_mutex_lock(&fs->settle_mutex);
+    for (struct mapping *other = fs->settle_first; other && !more; other = other->next)
+        more = other->owner == inode;
+    pthread_mutex_unlock(&fs->settle_mutex);
+    return more;
+}
+
 /* The chunk's range, and all behind EOF, is held exclusively. */
 static int settle_ranged(struct fs *fs, struct inode *inode, uint64_t chunk, uint64_t size)
 {
     uint64_t eof = blocks_up(size);
-    uint64_t at = chunk * CHUNK_BLOCKS, end = at + CHUNK_BLOCKS, stop;
+    uint64_t at = chunk * CHUNK_BLOCKS, last = at + CHUNK_BLOCKS, stop;
+    uint64_t end = last < eof ? last : eof > at ? eof : at;
     const struct dxf_inode *record;
     bool orphan;
     int r = 0;
 
-    if (end > eof)
-        end = eof;
+    if (end < last)
+        r = make_hole(fs, inode, end, last);
     while (r == 0 && at < end) {
         r = find_zeros(fs, inode, end, &at, &stop);
         if (r == 0 && at < end)
@@ -180,8 +194,8 @@ static int settle_ranged(struct fs *fs, struct inode *inode, uint64_t chunk, uin
     /* Also one without links, which may be given a name. */
     orphan = inode_view(fs->meta, NULL, inode->ino, &record) == 0 && le32_get(record->orphan) != 0;
     rwlock_read_release(&inode->map_lock);
-    if (r == 0 && orphan)
-        r = inode_trim(fs, inode, eof);
+    if (r == 0 && orphan && !has_more(fs, inode))
+        r = inode_trim(fs, inode, EXTENT_LOGICAL_END);
     return r;
 }
 
