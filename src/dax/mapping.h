@@ -103,7 +103,7 @@ void dax_registry_destroy(struct dax_registry *registry);
 int dax_door_add(struct dax_registry *registry, struct dax_door *door);
 /* From now on its mapper is not called, and it keeps what it has. Waits for nobody. */
 void dax_door_stop(struct dax_registry *registry, struct dax_door *door);
-/* Its user goes on with what it had. Chunks that were filled meanwhile may still be shown as zeros. */
+/* Its user goes on with what it had. Chunks that were filled meanwhile are still shown as zeros. */
 void dax_door_resume(struct dax_registry *registry, struct dax_door *door);
 /* Nobody can reach anything through it any more: all its mappings go, and it may begin anew. Waits for
  * mapper calls under way. Of a door that is not stopped nothing is left to end. */

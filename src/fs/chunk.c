@@ -242,7 +242,7 @@ static int gather(struct making *making)
 }
 
 int chunk_make(struct fs *fs, const struct fs_request *rq, struct inode *inode, uint64_t chunk,
-               uint64_t *ret_piece, bool *ret_grown)
+               uint64_t *ret_piece)
 {
     struct making making = { .fs = fs, .inode = inode, .first = chunk * CHUNK_BLOCKS };
     uint64_t reaped = atomic_load(&fs->reaped);
@@ -253,6 +253,9 @@ int chunk_make(struct fs *fs, const struct fs_request *rq, struct inode *inode, 
     if (r < 0)
         return r;
     making.size = look.size;
+    /* Before any of them can go, and also if this stops half way. */
+    if (look.holes)
+        dax_unsettle(&fs->dax, &inode->dax, chunk, chunk + 1);
     if (look.piece) {
         making.piece = look.piece >> DXF_BLOCK_SHIFT;
         r = store_locked(&making);
@@ -266,11 +269,9 @@ int chunk_make(struct fs *fs, const struct fs_request *rq, struct inode *inode, 
                 break;
         }
     }
-    if (r < 0)
-        return r;
-    *ret_piece = making.piece << DXF_BLOCK_SHIFT;
-    *ret_grown = look.holes;
-    return 0;
+    if (r == 0)
+        *ret_piece = making.piece << DXF_BLOCK_SHIFT;
+    return r;
 }
 
 /* ---- filling ------------------------------------------------------------------------------------ */
@@ -288,17 +289,14 @@ int chunk_fill(struct fs *fs, const struct fs_request *rq, struct inode *inode, 
 
     for (;; chunk++) {
         uint64_t piece;
-        bool grown;
         int r;
 
         chunk = dax_next(&fs->dax, &inode->dax, chunk, end, DAX_ZEROS, NULL);
         if (chunk == UINT64_MAX)
             return 0;
-        r = chunk_make(fs, rq, inode, chunk, &piece, &grown);
+        r = chunk_make(fs, rq, inode, chunk, &piece);
         if (r < 0)
             return r;
-        if (grown) /* before any of them can go */
-            dax_unsettle(&fs->dax, &inode->dax, chunk, chunk + 1);
         dax_fill(&fs->dax, &inode->dax, chunk, piece, NULL, mapping_gone, fs);
     }
 }

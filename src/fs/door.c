@@ -8,7 +8,12 @@
  */
 #include "fs/mapped.h"
 
+#include "base/log.h"
 #include "media/pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 int fs_door_add(struct fs *fs, struct dax_door *door)
 {
@@ -82,10 +87,47 @@ static void quarantine_leave(struct fs *fs, const struct dax_door *door)
     pthread_mutex_unlock(&fs->settle_mutex);
 }
 
+/* What was zeros when the door was stopped, and is not any more, is shown. */
+static int fill_late(struct fs *fs, uint64_t ino, uint64_t offset)
+{
+    struct chunk_look look;
+    struct range_node node;
+    struct inode *inode;
+    int r;
+
+    r = inode_get(fs, ino, &inode);
+    if (r < 0)
+        return r;
+    r = range_lock_acquire(&inode->ranges, &node, offset, offset + DAX_CHUNK_SIZE, RANGE_EXCLUSIVE,
+                           ino, NULL);
+    if (r == 0) {
+        r = chunk_look(fs, inode, chunk_of(offset), &look);
+        if (r == 0 && (look.data || look.piece))
+            r = chunk_fill(fs, NULL, inode, offset, offset + DAX_CHUNK_SIZE);
+        range_lock_release(&inode->ranges, &node);
+    }
+    inode_put(fs, inode);
+    return r;
+}
+
 void fs_door_resume(struct fs *fs, struct dax_door *door)
 {
+    struct fs_mapping *list = NULL;
+    size_t count = 0;
+    int r;
+
     quarantine_leave(fs, door);
     dax_door_resume(&fs->dax, door);
+    r = fs_mappings(fs, &list, &count);
+    for (size_t i = 0; i < count; i++) {
+        int filled = list[i].pool_offset == 0 ? fill_late(fs, list[i].ino, list[i].offset) : 0;
+
+        if (r == 0 && filled != -ESTALE)
+            r = filled;
+    }
+    free(list);
+    if (r < 0)
+        log_warn("%s: what was written meanwhile cannot be shown: %s", door->name, strerror(-r));
 }
 
 void fs_door_over(struct fs *fs, struct dax_door *door)

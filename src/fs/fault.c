@@ -26,10 +26,11 @@ struct fault {
     uint64_t chunk, slot;
     bool write;
     uint64_t offset; /* in the pool; 0: zeros */
-    bool grown;
+    bool there;      /* the chunk is one piece, and zero past EOF */
 };
 
-/* 1: all is there, and fault->offset says what to show; 0: the chunk has to be made one piece first. */
+/* 1: all is there, and fault->offset says what to show; 0: the chunk has to be made one piece first, or be
+ * shown to who sees zeros instead, for which nobody else may hold the range. */
 static int look(struct fault *fault)
 {
     struct chunk_look look;
@@ -43,6 +44,7 @@ static int look(struct fault *fault)
         return r;
     if (start >= look.size)
         return -ENXIO;
+    fault->there = false;
     if (!look.data && !fault->write) {
         fault->offset = 0;
         return 1;
@@ -57,9 +59,10 @@ static int look(struct fault *fault)
     if (r < 0)
         return r;
     /* What is past EOF must be zero before anybody sees it, and who sees it already may store there. */
-    return start + DAX_CHUNK_SIZE <= look.size ||
-           dax_next(&fault->fs->dax, &fault->inode->dax, fault->chunk, fault->chunk + 1, DAX_PIECES,
-                    NULL) != UINT64_MAX;
+    fault->there = start + DAX_CHUNK_SIZE <= look.size ||
+                   dax_next(&fault->fs->dax, &fault->inode->dax, fault->chunk, fault->chunk + 1,
+                            DAX_PIECES, NULL) != UINT64_MAX;
+    return fault->there && !chunk_is_shown_as_zeros(fault->fs, fault->inode, start, start + 1);
 }
 
 /* Takes the range, and leaves it shared, with the chunk as it must be. */
@@ -85,16 +88,14 @@ static int fault_lock(struct fault *fault, struct range_node *node, bool exclusi
 static int make(struct fault *fault, struct mapping *mapping)
 {
     struct fs *fs = fault->fs;
-    struct dax_file *file = &fault->inode->dax;
-    int r;
+    int r = 0;
 
-    r = chunk_make(fs, fault->rq, fault->inode, fault->chunk, &fault->offset, &fault->grown);
-    if (r < 0)
-        return r;
-    if (fault->grown)
-        dax_unsettle(&fs->dax, file, fault->chunk, fault->chunk + 1);
-    dax_fill(&fs->dax, file, fault->chunk, fault->offset, mapping, mapping_gone, fs);
-    return 0;
+    if (!fault->there)
+        r = chunk_make(fs, fault->rq, fault->inode, fault->chunk, &fault->offset);
+    if (r == 0)
+        dax_fill(&fs->dax, &fault->inode->dax, fault->chunk, fault->offset, mapping, mapping_gone,
+                 fs);
+    return r;
 }
 
 /* The range is held. *ret_kept: the mapping has taken the reference to the inode. */

@@ -22,6 +22,7 @@
 #ifndef DAXFUSE_FS_FS_H
 #define DAXFUSE_FS_FS_H
 
+#include "base/interval_tree.h"
 #include "base/park.h"
 #include "dax/range_lock.h"
 #include <stdbool.h>
@@ -234,6 +235,89 @@ int fs_fsync(struct fs *fs, const struct fs_request *rq, uint64_t ino, bool data
 /* The whole filesystem; also retires the journal. */
 int fs_sync(struct fs *fs);
 
+/* ---- locks of files ------------------------------------------------------------------------- */
+
+/*
+ * What fcntl(2) and flock(2) lock, for doors that share files. Locks of the two kinds do not meet. An owner
+ * is a door and a number that it gives: of record locks the program, of flock locks the open file.
+ * None of these calls waits. A lock keeps its inode, with or without names.
+ */
+enum fs_lock_kind {
+    FS_LOCK_POSIX,
+    FS_LOCK_FLOCK,
+    FS_LOCK_KINDS,
+};
+
+/* Beyond these: -ENOLCK. Joined ranges count once. */
+#define FS_LOCKS_MAX 16384u         /* of a door */
+#define FS_LOCK_WAITS_MAX 1024u     /* of a door */
+#define FS_LOCK_WAITS_OWNER_MAX 64u /* of an owner */
+
+struct fs_lock_link {
+    struct fs_lock_link *prev, *next;
+};
+
+/* A door's locks; it embeds it. Everything in it is fs's. */
+struct fs_lock_door {
+    struct fs_lock_link owners, waiters;
+    uint32_t locks;
+    bool ended;
+    _Atomic uint32_t calls; /* callbacks that run */
+};
+
+struct fs_lock {
+    uint64_t ino;
+    struct fs_lock_door *door;
+    uint64_t owner;
+    enum fs_lock_kind kind;
+    int type;            /* F_RDLCK, F_WRLCK, F_UNLCK */
+    uint64_t start, end; /* bytes, both in it; end INT64_MAX: all behind. flock: not looked at */
+    uint32_t pid;        /* is told to those of this door who ask with fs_lock_test */
+    /* Through which it is set; NULL: none. What its fs_release finds of an owner who used it last goes: flock
+     * locks, and record locks of owners whose door does not say when they close it (OFD locks). */
+    struct fs_handle *handle;
+};
+
+/*
+ * Of who waits for a lock; the caller's, who does not touch it while it waits. It waits from -EINPROGRESS on,
+ * until granted is called or fs_lock_cancel returns 0: one of the two comes, once. granted is called without
+ * a lock held, by the thread that made way, before or after fs_lock_set has returned; may call
+ * everything here but fs_lock_forget_door; and the waiter's memory is the caller's again in it. error: 0 it has the lock;
+ * -EDEADLK, -ENOMEM, -ENOLCK; -EBADF the handle was released; -ENOTCONN the door has ended.
+ */
+struct fs_lock_waiter {
+    void (*granted)(struct fs_lock_waiter *waiter, int error);
+    /* fs's */
+    struct fs_lock lock;
+    struct lock_file *file; /* NULL: does not wait */
+    struct lock_record *blocker;
+    struct interval_node arrival;
+    struct fs_lock_link door_link, blocker_link, handle_link;
+    int error;
+};
+
+/* Before the first lock, and again after fs_lock_forget_door when the door begins anew. */
+void fs_lock_door_init(struct fs_lock_door *door);
+void fs_lock_waiter_init(struct fs_lock_waiter *waiter,
+                         void (*granted)(struct fs_lock_waiter *waiter, int error));
+
+/* F_GETLK: the first lock that keeps this one from being set, pid 0 if it is another door's; type F_UNLCK:
+ * there is none. -EINVAL. */
+int fs_lock_test(struct fs *fs, const struct fs_lock *wanted, struct fs_lock *ret_lock);
+/*
+ * Sets or, with F_UNLCK, takes away. waiter NULL: -EAGAIN when others are in the way; else -EINPROGRESS. A
+ * flock lock of another type that the owner has is given up first, whatever comes of it (flock(2)). -EINVAL,
+ * -EBADF not what the handle was opened for, -EDEADLK, -ENOLCK, -ENOMEM, -ESTALE, -ENODEV the door has ended.
+ */
+int fs_lock_set(struct fs *fs, const struct fs_lock *wanted, struct fs_lock_waiter *waiter);
+/* It waits no more: 0. -ENOENT: it does not wait; granted is called, was called, or is running. */
+int fs_lock_cancel(struct fs *fs, struct fs_lock_waiter *waiter);
+/* What the owner has in this file; not what it waits for. */
+void fs_lock_forget_owner(struct fs *fs, uint64_t ino, struct fs_lock_door *door,
+                          enum fs_lock_kind kind, uint64_t owner_number);
+/* All that the door has and waits for; no granted of it runs any more when this returns. */
+void fs_lock_forget_door(struct fs *fs, struct fs_lock_door *door);
+
 /* ---- direct mappings ------------------------------------------------------------------------ */
 
 /*
@@ -242,7 +326,8 @@ int fs_sync(struct fs *fs);
  */
 int fs_door_add(struct fs *fs, struct dax_door *door);
 /* Nothing is mapped or unmapped through it any more, though its user may still reach what is: the
- * quarantine. It ends with over, when nobody can, or with resume, when the user goes on. */
+ * quarantine. It ends with over, when nobody can, or with resume, when the user goes on; resume waits for
+ * its mapper where others have written to what it shows as zeros. */
 void fs_door_stop(struct fs *fs, struct dax_door *door);
 /* Stops it, and asks now and then whether anybody still has descriptors of this number (media/pool.h) or
  * maps them: when nobody does, it is over. */

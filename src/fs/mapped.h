@@ -54,11 +54,11 @@ int chunk_look(struct fs *fs, struct inode *inode, uint64_t chunk, struct chunk_
 
 /*
  * Makes the chunk one piece, allocated, written, zero where it was a hole or is past EOF, committed. The
- * range is held exclusively and nothing shows the chunk, or what does shows zeros. *ret_grown: there are
- * blocks now that were none before. -ENOSPC no whole piece; as fs_write.
+ * range is held exclusively and nothing shows the chunk, or what does shows zeros. Blocks that were none
+ * before are the mappings' to settle. -ENOSPC no whole piece; as fs_write.
  */
 int chunk_make(struct fs *fs, const struct fs_request *rq, struct inode *inode, uint64_t chunk,
-               uint64_t *ret_piece, bool *ret_grown);
+               uint64_t *ret_piece);
 
 /* Before bytes of [from, to) are stored, range held exclusively from chunk to chunk: what of it is shown
  * as zeros becomes pieces, and is shown as those. */
