@@ -317,7 +317,7 @@ static int fallocate_or_shift(struct fs *fs, const struct fs_request *rq, struct
     if (r == 0 && (mode & SHIFTS) && (offset | length) % DXF_BLOCK_SIZE != 0)
         r = -EINVAL;
     if (r == 0)
-        r = resize_lock_to_end(fs, rq, all.inode, lock_from(offset, mode), &node, &all.size);
+        r = resize_lock_to_take(fs, rq, all.inode, lock_from(offset, mode), &node, &all.size);
     if (r < 0)
         return r;
     r = run_ranged(&all, mode);

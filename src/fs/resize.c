@@ -171,6 +171,20 @@ int resize_lock_to_end(struct fs *fs, const struct fs_request *rq, struct inode 
     }
 }
 
+int resize_lock_to_take(struct fs *fs, const struct fs_request *rq, struct inode *inode,
+                        uint64_t offset, struct range_node *node, uint64_t *ret_size)
+{
+    const struct lock_wait *wait = request_wait(rq);
+    int r = resize_lock_to_end(fs, rq, inode, offset, node, ret_size);
+
+    if (r == 0 && wait && wait->nowait &&
+        dax_next(&fs->dax, &inode->dax, 0, UINT64_MAX, DAX_ANY, NULL) != UINT64_MAX) {
+        range_lock_release(&inode->ranges, node);
+        return -EAGAIN;
+    }
+    return r;
+}
+
 int resize_truncate(struct fs *fs, const struct fs_request *rq, struct inode *inode, uint64_t size,
                     bool kill_suidgid)
 {
@@ -178,7 +192,7 @@ int resize_truncate(struct fs *fs, const struct fs_request *rq, struct inode *in
     uint64_t old_size;
     int r;
 
-    r = resize_lock_to_end(fs, rq, inode, size, &node, &old_size);
+    r = resize_lock_to_take(fs, rq, inode, size, &node, &old_size);
     if (r < 0)
         return r;
     r = truncate_ranged(fs, inode, old_size, size, kill_suidgid);
@@ -193,7 +207,7 @@ int resize_at_least(struct fs *fs, const struct fs_request *rq, struct inode *in
     uint64_t old_size;
     int r;
 
-    r = resize_lock_to_end(fs, rq, inode, size, &node, &old_size);
+    r = resize_lock_to_take(fs, rq, inode, size, &node, &old_size);
     if (r < 0)
         return r;
     r = resize_read_size(fs, inode, true, &old_size);

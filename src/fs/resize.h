@@ -32,5 +32,8 @@ int resize_read_size(struct fs *fs, struct inode *inode, bool to_change, uint64_
  * not move, and *ret_size is where it is. */
 int resize_lock_to_end(struct fs *fs, const struct fs_request *rq, struct inode *inode,
                        uint64_t offset, struct range_node *node, uint64_t *ret_size);
+/* The same for a take-away. -EAGAIN also: something is mapped, whose doors may have to be waited for. */
+int resize_lock_to_take(struct fs *fs, const struct fs_request *rq, struct inode *inode,
+                        uint64_t offset, struct range_node *node, uint64_t *ret_size);
 
 #endif

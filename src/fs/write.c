@@ -418,17 +418,20 @@ locked:
 /*
  * Where the write goes a door may be shown zeros: before bytes are stored there, it must be shown the
  * piece that they will be in. That takes whole chunks, so the range, held until now, is let go and a
- * larger one is taken.
+ * larger one is taken. And it takes long: the door is waited for.
  */
 static int write_relock_chunks(struct write *write, const struct fs_request *rq, bool append,
                                struct range_node *node)
 {
+    const struct lock_wait *wait = request_wait(rq);
     struct inode *inode = write->inode;
     uint64_t length = write->end - write->at, start, size;
     int r;
 
     do {
         range_lock_release(&inode->ranges, node);
+        if (wait && wait->nowait)
+            return -EAGAIN;
         start = chunk_of(write->at) << DAX_CHUNK_SHIFT;
         r = resize_lock_to_end(write->fs, rq, inode, start, node, &size);
         if (r < 0)
