@@ -30,7 +30,6 @@ unsigned range_op_batch = 1024;
 struct range_op {
     struct intent intent; /* offset, length, cursor in bytes */
     bool logged;          /* the intent is on the medium */
-    bool resumed;         /* by recovery, which must not fail for want of space */
     struct range_op_entry entry;
 };
 
@@ -107,8 +106,8 @@ static int op_log(struct fs *fs, struct txn *txn, struct range_op *op, bool done
 /* Who gives back more than the nodes that this may need, and what has begun, may use the reserve. */
 static bool op_may_use_reserve(const struct range_op *op)
 {
-    return op->resumed || op->intent.kind == DXF_INTENT_PUNCH ||
-           op->intent.kind == DXF_INTENT_COLLAPSE || (op->logged && intent_is_shift(&op->intent));
+    return op->logged || op->intent.kind == DXF_INTENT_PUNCH ||
+           op->intent.kind == DXF_INTENT_COLLAPSE;
 }
 
 static int op_step(struct fs *fs, struct inode *inode, struct range_op *op, bool *ret_done)
@@ -216,7 +215,7 @@ int range_op_run(struct fs *fs, struct inode *inode, enum dxf_intent_kind kind, 
 
 int range_op_resume(struct fs *fs, struct inode *inode, const struct intent *intent)
 {
-    struct range_op op = { .intent = *intent, .logged = true, .resumed = true };
+    struct range_op op = { .intent = *intent, .logged = true };
     int r = -EUCLEAN;
 
     if (intent_is_shift(intent)) {
@@ -234,10 +233,11 @@ int range_op_resume(struct fs *fs, struct inode *inode, const struct intent *int
     }
     if (intent->cursor >= intent->offset && intent->cursor - intent->offset <= intent->length)
         r = op_finish(fs, inode, &op);
-    if (r == -EUCLEAN) {
-        /* One damaged file keeps nobody from the rest; what is left of its range stays. */
-        log_warn("intent %u: inode %llu is damaged: dropped", op.intent.number,
-                 (unsigned long long)inode->ino);
+    if (r == -EUCLEAN || r == -ENOSPC) {
+        /* One file keeps nobody from the rest; what is left of its range stays. */
+        log_warn("intent %u: inode %llu %s: dropped", op.intent.number,
+                 (unsigned long long)inode->ino,
+                 r == -ENOSPC ? "needs more space than there is" : "is damaged");
         r = range_op_drop(fs, &op.intent);
     }
     return r;

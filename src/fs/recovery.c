@@ -86,6 +86,11 @@ static int finish_intent(struct fs *fs, const struct intent *intent)
         r = -ESTALE;
     if (r == 0 && !record_is_regular(record))
         r = -EINVAL;
+    /* What lies between two places is nothing that may be forgotten. */
+    if ((r == -EIO || r == -EUCLEAN) && intent_is_shift(intent)) {
+        pool_fail(fs->pool, "a file that a crash left between two states cannot be read");
+        return 0;
+    }
     if (r < 0) {
         log_warn("intent %u names inode %llu, which is not there: dropped", intent->number,
                  (unsigned long long)intent->ino);

@@ -272,6 +272,33 @@ START_TEST(test_intent_of_no_file)
 }
 END_TEST
 
+/* And one that cannot be read any more: what has moved of it is not known, so nothing may change. */
+START_TEST(test_intent_of_a_damaged_inode_stays)
+{
+    uint64_t ino = fx_mknod(1, "f");
+    struct dxf_intent intent = { .kind = le16_make(DXF_INTENT_COLLAPSE),
+                                 .inode = le64_make(ino),
+                                 .length = le64_make(BLOCK),
+                                 .cursor = le64_make(BLOCK),
+                                 .generation = le32_make(fx_attr(ino).generation) };
+    const struct dxf_inode *record;
+
+    ck_assert_int_eq(inode_view(fs_meta(fx.fs), NULL, ino, &record), 0);
+    fx_umount();
+    ((struct dxf_inode *)(uintptr_t)record)->size.raw ^= 1;
+    seal_intent(&intent, 1);
+    memcpy(fx.below.memory + DXF_INTENT_BLOCK * BLOCK + sizeof(intent), &intent, sizeof(intent));
+    for (unsigned i = 0; i < 2; i++) {
+        mount_as(false, i > 0);
+        ck_assert_uint_eq(fx.recovered.intents, 1);
+        ck_assert_uint_eq(intents_left(), 1);
+        ck_assert_int_lt(fs_mkdir(fx.fs, &fx.rq, 1, fs_name("d"), 0755, &(struct fs_attr){ 0 }), 0);
+        if (i == 0)
+            fx_umount();
+    }
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
     tcase_add_loop_test(tcase, test_memory, 0, 2);
@@ -279,6 +306,7 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, test_insert_stops_half_way);
     tcase_add_loop_test(tcase, test_hostile_intents, 0, 15);
     tcase_add_test(tcase, test_intent_of_no_file);
+    tcase_add_test(tcase, test_intent_of_a_damaged_inode_stays);
 }
 
 int main(void)
