@@ -2,82 +2,7 @@
 /*
  * Files mapped through doors: faults, and what take-aways and writes do to what is mapped.
  */
-#include "test_fs.h"
-#include "window.h"
-
-#include "fs/internal.h"
-
-#include <linux/falloc.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#define MIB (1u << 20)
-#define CHUNK (2u * MIB)
-#define PUNCH (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
-
-static struct window a, b; /* cannot revoke; can */
-
-static void open_doors(void)
-{
-    window_init(&a, fx.below.pool, "a", false);
-    window_init(&b, fx.below.pool, "b", true);
-    ck_assert_int_eq(fs_door_add(fx.fs, &a.door), 0);
-    ck_assert_int_eq(fs_door_add(fx.fs, &b.door), 0);
-}
-
-static void setup(void)
-{
-    fx_setup();
-    open_doors();
-}
-
-static void close_doors(void)
-{
-    for (struct window *window = &a; window; window = window == &a ? &b : NULL) {
-        fs_door_stop(fx.fs, &window->door);
-        fs_door_over(fx.fs, &window->door);
-        fs_door_remove(fx.fs, &window->door);
-        window_destroy(window);
-    }
-}
-
-static void teardown(void)
-{
-    close_doors();
-    fx_teardown();
-}
-
-static int fault(struct window *window, struct fs_handle *handle, uint64_t offset, uint64_t slot,
-                 bool write)
-{
-    return fs_fault(fx.fs, &fx.rq, &window->door, fs_handle_ino(handle), offset, slot, write);
-}
-
-static int unmap(struct window *window, uint64_t slot)
-{
-    int r = fs_unmap(fx.fs, &fx.rq, &window->door, slot);
-
-    fs_settle(fx.fs);
-    return r;
-}
-
-static int truncate_to(struct fs_handle *handle, uint64_t size)
-{
-    struct fs_attr attr = { .size = size }, after;
-
-    return fs_setattr(fx.fs, &fx.rq, fs_handle_ino(handle), &attr, FS_SET_SIZE, &after);
-}
-
-static void expect_shown(struct window *window, uint64_t slot, uint64_t from, uint64_t to,
-                         uint8_t byte)
-{
-    const uint8_t *at = window_at(window, slot, 0);
-
-    ck_assert_ptr_nonnull(at);
-    while (from < to && at[from] == byte)
-        from++;
-    ck_assert_uint_eq(from, to);
-}
+#include "test_mapping.h"
 
 /* Every second block, so that nothing of it lies together. */
 static struct fs_handle *scattered(const char *name, uint64_t bytes)
@@ -655,14 +580,8 @@ START_TEST(test_no_piece_is_left)
 }
 END_TEST
 
-int main(void)
+static void add(TCase *tcase)
 {
-    Suite *suite = suite_create("fs_mapping");
-    TCase *tcase = tcase_create("mapping");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, test_fragments_are_gathered);
     tcase_add_test(tcase, test_a_hole_is_shown_as_zeros_until_somebody_writes);
     tcase_add_test(tcase, test_an_appended_chunk_is_filled);
@@ -683,10 +602,9 @@ int main(void)
     tcase_add_test(tcase, test_a_mapper_that_fails);
     tcase_add_test(tcase, test_times_and_fsync);
     tcase_add_test(tcase, test_no_piece_is_left);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+}
+
+int main(void)
+{
+    return mapping_main("fs_mapping", add);
 }
