@@ -221,6 +221,8 @@ static int shift(struct allocation *all, int mode)
         return -EINVAL;
     entry.size = collapse ? all->size - length : all->size + length;
     r = take_whole(all->fs, all->inode, block_down(all->offset), EXTENT_LOGICAL_END);
+    if (r == 0)
+        r = settle_before_shift(all->fs, all->inode, all->size);
     if (r < 0)
         return r;
     if (all->user)

@@ -97,6 +97,10 @@ void mapping_gone(void *arg, struct mapping *mapping);
 /* Stores made through a mapping that may be written: moves mtime and ctime. */
 void mapping_touch(struct fs *fs, struct inode *inode);
 
+/* What mappings have left past EOF goes before it moves with what is there, to where nobody would look for
+ * it. The range is held to the end, nothing is mapped there. */
+int settle_before_shift(struct fs *fs, struct inode *inode, uint64_t size);
+
 /* ---- settle.c, the settler ---- */
 
 int settler_start(struct fs *fs);

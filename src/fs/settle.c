@@ -160,6 +160,23 @@ static int find_zeros(struct fs *fs, struct inode *inode, uint64_t end, uint64_t
     return r;
 }
 
+/* Also one without links, which may be given a name. */
+static bool is_orphan(struct fs *fs, struct inode *inode)
+{
+    const struct dxf_inode *record;
+    bool orphan;
+
+    rwlock_read(&inode->map_lock);
+    orphan = inode_view(fs->meta, NULL, inode->ino, &record) == 0 && le32_get(record->orphan) != 0;
+    rwlock_read_release(&inode->map_lock);
+    return orphan;
+}
+
+int settle_before_shift(struct fs *fs, struct inode *inode, uint64_t size)
+{
+    return is_orphan(fs, inode) ? inode_trim(fs, inode, blocks_up(size)) : 0;
+}
+
 /* Whether the file has mappings, or what others of it left is still to be settled. */
 static bool has_more(struct fs *fs, const struct inode *inode)
 {
@@ -178,8 +195,6 @@ static int settle_ranged(struct fs *fs, struct inode *inode, uint64_t chunk, uin
     uint64_t eof = blocks_up(size);
     uint64_t at = chunk * CHUNK_BLOCKS, last = at + CHUNK_BLOCKS, stop;
     uint64_t end = last < eof ? last : eof > at ? eof : at;
-    const struct dxf_inode *record;
-    bool orphan;
     int r = 0;
 
     if (end < last)
@@ -190,11 +205,7 @@ static int settle_ranged(struct fs *fs, struct inode *inode, uint64_t chunk, uin
             r = make_hole(fs, inode, at, stop);
         at = stop;
     }
-    rwlock_read(&inode->map_lock);
-    /* Also one without links, which may be given a name. */
-    orphan = inode_view(fs->meta, NULL, inode->ino, &record) == 0 && le32_get(record->orphan) != 0;
-    rwlock_read_release(&inode->map_lock);
-    if (r == 0 && orphan && !has_more(fs, inode))
+    if (r == 0 && is_orphan(fs, inode) && !has_more(fs, inode))
         r = inode_trim(fs, inode, EXTENT_LOGICAL_END);
     return r;
 }

@@ -94,7 +94,7 @@ static int check_settled(const struct map_file *file)
     for (uint64_t i = 0; i < BLOCKS_MAX; i++)
         if (file->place[i] && file->place[i] % 2 == 0 && !is_shown(i * CHUNK / MAP_CHUNK, false) &&
             (i >= end
-                 ? !file->kept
+                 ? !file->asked
                  : !lenient && !asked_zeros && i < file->size / CHUNK && is_zero_block(file, i)))
             return wrong("a block that should have been given back", i);
     return 0;
@@ -122,6 +122,7 @@ static int check_pieces(const struct map_file *file)
 static int read_places(struct fs *fs, struct map_file *file, bool first, bool asked, bool gone)
 {
     uint64_t end = places_up(file->size), past = 0;
+    const struct dxf_inode *record;
     int r;
 
     memset(file->place, 0, sizeof(file->place));
@@ -130,10 +131,14 @@ static int read_places(struct fs *fs, struct map_file *file, bool first, bool as
         return r < 0 ? r : -EFBIG;
     for (uint64_t i = end; i < BLOCKS_MAX; i++)
         past += file->place[i] != 0;
-    if (asked || past < file->kept)
-        file->kept = past;
-    else if (past > file->kept)
-        file->kept = 0; /* there are some of its mappings: none stays */
+    r = inode_view(fs_meta(fs), NULL, file->ino, &record);
+    if (r < 0)
+        return r;
+    if (asked || past < file->asked)
+        file->asked = past;
+    file->kept = le32_get(record->orphan) ? 0 : past;
+    if (file->kept > file->asked)
+        return wrong("more blocks past EOF than somebody asked for", end);
     r = first && gone ? check_settled(file) : 0;
     if (r == 0 && first)
         r = check_pieces(file);
@@ -289,7 +294,7 @@ static int truncate_to(struct world *world, struct map_file *file, uint64_t size
         return -EFBIG;
     if (size < file->size) {
         model_zero(file, size, file->size);
-        file->kept = 0;
+        file->asked = 0;
     }
     file->size = size;
     return fs_setattr(world->image.fs, &request, file->ino, &attr, FS_SET_SIZE, &attr);

@@ -26,7 +26,8 @@ struct map_file {
     bool loose[BYTES_MAX / 8];
     /* Which blocks of the pool it has, times two, and whether they are unwritten: as after a recovery. */
     uint64_t place[BLOCKS_MAX];
-    uint64_t kept; /* past EOF, because somebody asked for them */
+    uint64_t asked; /* blocks past EOF that somebody asked for, at most */
+    uint64_t kept;  /* ... that a recovery leaves: none while mappings have some there, too */
 };
 
 extern struct maps {
