@@ -35,7 +35,7 @@ suite_damage() {
 
 suite_crash() {
     local name
-    for name in 302-directory 401-extent-leaf 502-leaf-gone 511-loop 303-root-gone; do
+    for name in 301-leaf-twice 302-copy-of-another 302-directory 401-extent-leaf 502-leaf-gone 511-loop 303-root-gone; do
         suite_pool crash
         "$PROGRAMS/poolpoke" "$WORK/crash" "$name" || { not_ok "fsck:crash-$name"; continue; }
         if "$PROGRAMS/poolcheck" crash "$WORK/crash"; then

@@ -174,8 +174,6 @@ static int check_target(struct fsck *fsck, uint64_t ino, uint8_t *payload, uint6
     *ret_count = 0;
     fsck->inode[ino].type = 0;
     int error = fsck_put_record(fsck, ino, &none);
-    if (error == 0)
-        error = fsck_put_number(fsck, ino, false);
     return error == 0 ? fsck_commit(fsck) : error;
 }
 

@@ -100,8 +100,10 @@ int fsck_dir_keep(struct fsck *fsck, uint64_t ino, struct fsck_tree *tree)
         fsck->damaged_dir = memory;
         fsck->damaged_dir_room = room;
     }
-    fsck->damaged_dir[fsck->damaged_dir_count++] =
-        (struct fsck_damaged_dir){ .ino = ino, .tree = *tree };
+    size_t at = fsck->damaged_dir_count++;
+    for (; at > 0 && fsck->damaged_dir[at - 1].ino > ino; at--)
+        fsck->damaged_dir[at] = fsck->damaged_dir[at - 1];
+    fsck->damaged_dir[at] = (struct fsck_damaged_dir){ .ino = ino, .tree = *tree };
     *tree = (struct fsck_tree){ 0 };
     return 0;
 }

@@ -308,7 +308,7 @@ static uint64_t chains_of(const struct fsck *fsck, uint64_t ino, const struct dx
     return xattr != 0 ? fsck_chain_length(fsck, ino, xattr) : 0;
 }
 
-static int check_data(struct fsck *fsck, uint64_t ino)
+int fsck_check_data(struct fsck *fsck, uint64_t ino)
 {
     const struct dxf_inode *inode = fsck_record(fsck, ino);
     struct fsck_inode *known = &fsck->inode[ino];
@@ -374,10 +374,15 @@ int fsck_pass_data(struct fsck *fsck)
         if (ino % 4096 == 0)
             fsck_progress(fsck, "blocks", ino, fsck->capacity);
         if (fsck->inode[ino].type == S_IFREG >> 12)
-            error = check_data(fsck, ino);
+            error = fsck_check_data(fsck, ino);
     }
-    if (error == 0 && fsck_table_fill(fsck) != 0)
-        error = -EIO;
+    return error;
+}
+
+int fsck_pass_rebuild(struct fsck *fsck)
+{
+    int error = fsck_table_fill(fsck) != 0 ? -EIO : 0;
+
     if (error == 0)
         error = fsck_records_filled(fsck);
     for (size_t i = 0; i < fsck->rebuild_count && error == 0; i++)

@@ -233,6 +233,10 @@ static int run_passes(struct fsck *fsck)
     if (error == 0)
         error = fsck_pass_data(fsck);
     if (error == 0)
+        error = fsck_pass_doubtful(fsck);
+    if (error == 0)
+        error = fsck_pass_rebuild(fsck);
+    if (error == 0)
         error = fsck_pass_intents(fsck);
     if (error == 0)
         error = fsck_pass_orphans(fsck);

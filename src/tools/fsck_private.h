@@ -5,10 +5,13 @@
  * The order of the passes, and what each may rely on:
  *   1 whole pool    superblocks, journal (replayed), intents, bad blocks
  *   2 inode table   its map; the table's own blocks are claimed
- *   3 records       each inode by itself; the inode bitmap
+ *   3 records       each inode by itself; one whose record is damaged waits
  *   4 trees         nodes, leaves and chains are claimed: their checksums bind them to their owner,
  *                   so that they win over data that say the same block
  *   5 data          data extents are claimed, in the order of the inodes; who comes later loses.
+ *                   Then damaged records are judged, one by one, and what is kept claims what nobody
+ *                   else has: a record that may say anything takes no block from one that is sound,
+ *                   also when the check is cut off and run again. The inode bitmap.
  *                   Now every block that is in use is known, and blocks can be taken for repairs.
  *   6 orphans       the orphan table; whether intents fit their files
  *   7 names         the entries of each directory
@@ -35,11 +38,12 @@ struct fsck_inode {
 };
 
 enum fsck_inode_flags {
-    FSCK_INODE_DAMAGED = 1 << 0, /* the record is bad, and stays so in this run */
-    FSCK_INODE_REBUILD = 1 << 1, /* its tree is damaged, and may be repaired */
-    FSCK_INODE_REACHED = 1 << 2, /* directories: connected to the root */
-    FSCK_INODE_WALKED = 1 << 3,  /* directories: on the way that is being walked */
-    FSCK_KNOWN_ORPHAN = 1 << 4,  /* in the orphan table, rightly */
+    FSCK_INODE_DAMAGED = 1 << 0,  /* the record is bad, and stays so in this run */
+    FSCK_INODE_REBUILD = 1 << 1,  /* its tree is damaged, and may be repaired */
+    FSCK_INODE_REACHED = 1 << 2,  /* directories: connected to the root */
+    FSCK_INODE_WALKED = 1 << 3,   /* directories: on the way that is being walked */
+    FSCK_KNOWN_ORPHAN = 1 << 4,   /* in the orphan table, rightly */
+    FSCK_INODE_DOUBTFUL = 1 << 5, /* the record is bad, and not judged yet */
 };
 
 /* An extent, out of its 16 bytes. */
@@ -173,10 +177,12 @@ int fsck_pass_pool(struct fsck *fsck, uint64_t *ret_sequence); /* fsck_pool.c; b
 int fsck_pass_fixed(struct fsck *fsck);                        /* fsck_pool.c */
 int fsck_pass_table(struct fsck *fsck);                        /* fsck_table.c */
 int fsck_pass_records(struct fsck *fsck);                      /* fsck_record.c */
+int fsck_pass_doubtful(struct fsck *fsck);                     /* fsck_record.c; with pass 5 */
 /* fsck_record.c; after pass 5: the root and the orphan table, if they were in a hole of the table. */
 int fsck_records_filled(struct fsck *fsck);
 int fsck_pass_trees(struct fsck *fsck);   /* fsck_tree.c */
 int fsck_pass_data(struct fsck *fsck);    /* fsck_extent.c */
+int fsck_pass_rebuild(struct fsck *fsck); /* fsck_extent.c; the end of pass 5: what needs blocks */
 int fsck_pass_intents(struct fsck *fsck); /* fsck_pool.c; with pass 6 */
 int fsck_pass_orphans(struct fsck *fsck); /* fsck_orphan.c */
 int fsck_pass_names(struct fsck *fsck);   /* fsck_dir.c */
@@ -192,15 +198,18 @@ uint64_t fsck_line_offset(const struct fsck *fsck, uint64_t line);
 const struct dxf_inode *fsck_record(const struct fsck *fsck, uint64_t ino);
 /* Adds a record, sealed (or made zero), to the transaction. Not committed. */
 int fsck_put_record(struct fsck *fsck, uint64_t ino, struct dxf_inode *record);
-/* The same for the bit of its number. In a hole of the table that is nothing yet: fsck_table_fill
- * makes the lines there from what is known of the inodes. */
-int fsck_put_number(struct fsck *fsck, uint64_t ino, bool used);
 /* A free number and its bit in the transaction. -ENOSPC. */
 int fsck_new_number(struct fsck *fsck, uint64_t *ret_ino);
 uint64_t fsck_table_fill(struct fsck *fsck); /* after pass 5: holes get blocks */
 bool fsck_bytes_bad(const struct fsck *fsck, const void *place, uint64_t length);
 
+/* ---- fsck_tree.c ------------------------------------------------------------------------------ */
+
+int fsck_check_tree(struct fsck *fsck, uint64_t ino); /* pass 4 of one inode */
+
 /* ---- fsck_extent.c ---------------------------------------------------------------------------- */
+
+int fsck_check_data(struct fsck *fsck, uint64_t ino); /* pass 5 of one regular file */
 
 enum fsck_walk_flags {
     FSCK_WALK_REPORT = 1 << 0, /* findings */
@@ -238,7 +247,7 @@ uint64_t fsck_chain_length(const struct fsck *fsck, uint64_t ino, uint64_t head)
 int fsck_dir_walk(struct fsck *fsck, uint64_t ino, const struct dxf_inode *dir, unsigned flags,
                   struct fsck_tree *ret_tree);
 void fsck_tree_free(struct fsck_tree *tree);
-/* Pass 4, in the order of the numbers: keeps the tree, which is empty then. */
+/* When its tree is claimed: keeps the tree, which is empty then. */
 int fsck_dir_keep(struct fsck *fsck, uint64_t ino, struct fsck_tree *tree);
 uint64_t fsck_name_hash(const struct fsck *fsck, const char *name, size_t length);
 

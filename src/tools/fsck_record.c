@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The check, pass 3: every record by itself, and the inode bitmap.
+ * The check, pass 3: every record by itself. With pass 5: damaged records, and the inode bitmap.
  *
  * A damaged record is kept where all it says is plausible once its checksum is taken as right: its
- * type and numbers are in range, and the blocks that it names are allocated. Who really owns those
- * blocks is seen later, where the earlier owner wins. Set-ID bits are not believed.
+ * type and numbers are in range, and the blocks that it names are allocated and nobody else's. So it
+ * is judged when all that is sound has claimed its own, and before its checksum is made right: it
+ * may be the copy of another's, with all of the other's blocks. Set-ID bits are not believed.
  */
 #include "tools/fsck_private.h"
 
@@ -24,15 +25,20 @@ static bool is_allocated(const struct fsck *fsck, uint64_t block)
            (le64_get(line->bits[bit / 64]) >> bit % 64 & 1);
 }
 
-static bool blocks_are_allocated(const struct fsck *fsck, const struct dxf_inode *inode)
+/* Allocated, and nobody's so far. */
+static bool is_unclaimed(const struct fsck *fsck, uint64_t block)
+{
+    return !fsck_is_claimed(fsck, block) && is_allocated(fsck, block);
+}
+
+static bool blocks_are_its_own(const struct fsck *fsck, const struct dxf_inode *inode)
 {
     if (inode->layout == DXF_LAYOUT_TREE || inode->layout == DXF_LAYOUT_CHAIN)
-        return is_allocated(fsck, le64_get(inode->tree.root));
+        return is_unclaimed(fsck, le64_get(inode->tree.root));
     for (unsigned i = 0; inode->layout == DXF_LAYOUT_INLINE && i < inode->count; i++) {
         struct fsck_extent extent = fsck_extent_get(&inode->extent[i]);
         for (uint64_t b = 0; b < extent.length; b++)
-            if (fsck_is_claimed(fsck, extent.physical + b) ||
-                !is_allocated(fsck, extent.physical + b))
+            if (!is_unclaimed(fsck, extent.physical + b))
                 return false;
     }
     return true;
@@ -53,7 +59,7 @@ static bool salvage(const struct fsck *fsck, uint64_t ino, struct dxf_inode *ino
         inode->parent = le64_make(DXF_INO_ROOT);
     seal_inode(inode, ino);
     return type != 0 && validate_inode(inode, ino, fsck->pool->blocks) == NULL &&
-           blocks_are_allocated(fsck, inode);
+           blocks_are_its_own(fsck, inode);
 }
 
 /* An empty root, or an empty orphan table. */
@@ -82,7 +88,7 @@ static int make_anew(struct fsck *fsck, uint64_t ino, const char *why, uint8_t *
     return error == 0 ? fsck_commit(fsck) : error;
 }
 
-/* A record that the validator refuses. *ret_type: what it is after that. */
+/* A record that the validator refuses, and its turn has come. *ret_type: what it is after that. */
 static int bad_record(struct fsck *fsck, uint64_t ino, const char *why, uint8_t *ret_type)
 {
     struct dxf_inode copy = *fsck_record(fsck, ino);
@@ -110,8 +116,10 @@ static int bad_record(struct fsck *fsck, uint64_t ino, const char *why, uint8_t 
     return error == 0 ? fsck_commit(fsck) : error;
 }
 
-static int check_record(struct fsck *fsck, uint64_t ino, bool *ret_used)
+/* A damaged record waits when it is seen the first time, and is judged the second time. */
+static int check_record(struct fsck *fsck, uint64_t ino)
 {
+    struct fsck_inode *known = &fsck->inode[ino];
     const struct dxf_inode *inode = fsck_record(fsck, ino);
     const char *why = validate_inode(inode, ino, fsck->pool->blocks);
     uint8_t type = 0;
@@ -126,15 +134,17 @@ static int check_record(struct fsck *fsck, uint64_t ino, bool *ret_used)
             error = fsck_put_record(fsck, ino, &none);
         if (error == 0)
             error = fsck_commit(fsck);
+    } else if (why != NULL && !(known->flags & FSCK_INODE_DOUBTFUL)) {
+        known->flags |= FSCK_INODE_DOUBTFUL;
     } else if (why != NULL) {
+        known->flags &= (uint8_t)~FSCK_INODE_DOUBTFUL;
         error = bad_record(fsck, ino, why, &type);
     } else if (le16_get(inode->mode) == 0 && (ino == DXF_INO_ROOT || ino == DXF_INO_ORPHANS)) {
         error = make_anew(fsck, ino, "there is none", &type);
     } else {
         type = le16_get(inode->mode) >> 12;
     }
-    fsck->inode[ino].type = type;
-    *ret_used = type != 0 || fsck->inode[ino].flags != 0;
+    known->type = type;
     return error;
 }
 
@@ -165,19 +175,13 @@ static int check_line(struct fsck *fsck, uint64_t number)
     unsigned bits = rest < DXF_LINE_BITS ? (unsigned)rest : DXF_LINE_BITS;
     uint64_t offset = fsck_line_offset(fsck, number);
 
-    for (unsigned bit = 0; bit < bits; bit++) {
-        uint64_t ino = first + bit;
-        bool used = false;
-        if (ino != DXF_INO_TABLE && fsck_record_offset(fsck, ino) != 0) {
-            int error = check_record(fsck, ino, &used);
-            if (error < 0)
-                return error;
-        }
-        if (used || ino < DXF_INO_FIRST)
-            want[bit / 64] |= 1ull << bit % 64;
-    }
     if (offset == 0)
         return 0;
+    for (unsigned bit = 0; bit < bits; bit++) {
+        uint64_t ino = first + bit;
+        if (fsck->inode[ino].type != 0 || fsck->inode[ino].flags != 0 || ino < DXF_INO_FIRST)
+            want[bit / 64] |= 1ull << bit % 64;
+    }
 
     const struct dxf_bitmap_line *line = pool_at(fsck->pool, offset);
     const char *why = validate_bitmap_line(line, number);
@@ -209,14 +213,34 @@ static int check_line(struct fsck *fsck, uint64_t number)
 
 int fsck_pass_records(struct fsck *fsck)
 {
+    int error = 0;
+
+    for (uint64_t ino = DXF_INO_ROOT; ino < fsck->capacity && error == 0; ino++) {
+        if (ino % 4096 == 0)
+            fsck_progress(fsck, "inodes", ino, fsck->capacity);
+        if (fsck_record_offset(fsck, ino) != 0)
+            error = check_record(fsck, ino);
+    }
+    return error;
+}
+
+int fsck_pass_doubtful(struct fsck *fsck)
+{
     uint64_t lines = (fsck->capacity + DXF_LINE_BITS - 1) / DXF_LINE_BITS;
     int error = 0;
 
-    for (uint64_t line = 0; line < lines && error == 0; line++) {
-        if (line % 16 == 0)
-            fsck_progress(fsck, "inodes", line, lines);
-        error = check_line(fsck, line);
+    for (uint64_t ino = DXF_INO_ROOT; ino < fsck->capacity && error == 0; ino++) {
+        const struct fsck_inode *known = &fsck->inode[ino];
+        if (!(known->flags & FSCK_INODE_DOUBTFUL))
+            continue;
+        error = check_record(fsck, ino);
+        if (error == 0 && known->type != 0)
+            error = fsck_check_tree(fsck, ino);
+        if (error == 0 && known->type == S_IFREG >> 12)
+            error = fsck_check_data(fsck, ino);
     }
+    for (uint64_t line = 0; line < lines && error == 0; line++)
+        error = check_line(fsck, line);
     return error;
 }
 

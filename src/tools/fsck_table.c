@@ -84,18 +84,14 @@ int fsck_put_record(struct fsck *fsck, uint64_t ino, struct dxf_inode *record)
     return fsck_put(fsck, offset, record, sizeof(*record));
 }
 
-/* A line may be changed twice in one transaction: then the second must see the first. */
-int fsck_put_number(struct fsck *fsck, uint64_t ino, bool used)
+static int put_number(struct fsck *fsck, uint64_t ino)
 {
     uint64_t number = ino / DXF_LINE_BITS, bit = ino % DXF_LINE_BITS;
     uint64_t offset = fsck_line_offset(fsck, number);
     struct dxf_bitmap_line line;
 
-    if (offset == 0)
-        return 0;
     memcpy(&line, pool_at(fsck->pool, offset), sizeof(line));
-    uint64_t word = le64_get(line.bits[bit / 64]), mask = 1ull << bit % 64;
-    line.bits[bit / 64] = le64_make(used ? word | mask : word & ~mask);
+    line.bits[bit / 64] = le64_make(le64_get(line.bits[bit / 64]) | 1ull << bit % 64);
     line.reserved = le16_make(0);
     seal_bitmap_line(&line, number);
     return fsck_put(fsck, offset, &line, sizeof(line));
@@ -114,26 +110,67 @@ int fsck_new_number(struct fsck *fsck, uint64_t *ret_ino)
         if (le64_get(bits->bits[ino % DXF_LINE_BITS / 64]) >> ino % DXF_LINE_BITS % 64 & 1)
             continue;
         *ret_ino = ino;
-        return fsck_put_number(fsck, ino, true);
+        return put_number(fsck, ino);
     }
     return -ENOSPC;
 }
 
-/* The anchor with what it says taken as true: does it name a table that looks like one? */
-static bool anchor_plausible(const struct fsck *fsck, struct dxf_anchor *anchor)
+/* Do more of the records there belong there than do not? Free ones are neither. */
+static bool has_records(const struct fsck *fsck, const struct fsck_extent *extent)
 {
+    uint64_t good = 0, bad = 0;
+
+    for (uint64_t b = 0; b < extent->length; b++) {
+        uint64_t logical = extent->logical + b, index = logical % DXF_TABLE_GROUP_BLOCKS;
+        uint64_t ino = logical / DXF_TABLE_GROUP_BLOCKS * DXF_TABLE_GROUP_INODES;
+        const struct dxf_inode *inode = pool_block(fsck->pool, extent->physical + b);
+        if (index == 0)
+            continue;
+        ino += (index - 1) * DXF_INODES_PER_BLOCK;
+        for (unsigned i = 0; i < DXF_INODES_PER_BLOCK; i++) {
+            if (validate_inode(&inode[i], ino + i, fsck->pool->blocks) != NULL)
+                bad++;
+            else if (le16_get(inode[i].mode) != 0)
+                good++;
+        }
+    }
+    return bad <= good;
+}
+
+/* Each extent by itself: a wrong one would have whatever lies there cleared as damaged inodes. */
+static bool map_plausible(const struct fsck *fsck, const struct fsck_map *map)
+{
+    uint64_t end = 0;
+
+    for (size_t i = 0; i < map->extents.count; i++) {
+        const struct fsck_extent *extent = &map->extents.extent[i];
+        if (fsck_is_fixed(fsck, extent->physical, extent->length) ||
+            (extent->logical != end && !map->damaged) || !has_records(fsck, extent))
+            return false;
+        end = extent->logical + extent->length;
+    }
+    return map->extents.count > 0 && map->extents.extent[0].logical == 0;
+}
+
+/* The anchor with what it says taken as true: does it name a table that looks like one? */
+static bool anchor_plausible(struct fsck *fsck, struct dxf_anchor *anchor)
+{
+    struct fsck_map map = { 0 };
+
     memset(anchor->reserved, 0, sizeof(anchor->reserved));
     anchor->table.reserved0 = anchor->table.reserved1 = le64_make(0);
     anchor->table.flags = le32_make(0);
     seal_inode(&anchor->table, DXF_INO_TABLE);
-    if (validate_anchor(anchor, fsck->pool->blocks) != NULL ||
-        anchor->table.layout == DXF_LAYOUT_NONE)
+    if (validate_anchor(anchor, fsck->pool->blocks) != NULL)
         return false;
-    if (anchor->table.layout != DXF_LAYOUT_INLINE)
-        return true;
-    struct fsck_extent first = fsck_extent_get(&anchor->table.extent[0]);
-    const struct dxf_bitmap_line *line = pool_block(fsck->pool, first.physical);
-    return first.logical == 0 && validate_bitmap_line(line, 0) == NULL && le16_get(line->used) > 0;
+    bool plausible = fsck_map_walk(fsck, DXF_INO_TABLE, &anchor->table, 0, &map) == 0 &&
+                     map_plausible(fsck, &map);
+    if (plausible) {
+        const struct dxf_bitmap_line *line = pool_block(fsck->pool, map.extents.extent[0].physical);
+        plausible = validate_bitmap_line(line, 0) == NULL && le16_get(line->used) > 0;
+    }
+    fsck_map_free(&map);
+    return plausible;
 }
 
 /* The record of the table, as it is or as it is believed to be; false: the pool is lost. */
@@ -187,6 +224,10 @@ static int check_shape(struct fsck *fsck, const struct dxf_inode *inode, const s
             fsck_unclaim(fsck, extent->physical, extent->length);
             continue;
         }
+        if (extent->unwritten) /* no mount takes it so; the records are there */
+            dropped |=
+                fsck_found(fsck, FSCK_EXTENT_KEYS,
+                           "inode table, block %" PRIu64 " is marked unwritten", extent->logical);
         if (extent->logical > end)
             hole += extent->logical - end;
         end = extent->logical + extent->length;

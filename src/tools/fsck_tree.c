@@ -27,7 +27,7 @@ static int check_blocks(struct fsck *fsck, uint64_t ino, uint64_t blocks)
     return error == 0 ? fsck_commit(fsck) : error;
 }
 
-static int check_tree(struct fsck *fsck, uint64_t ino)
+int fsck_check_tree(struct fsck *fsck, uint64_t ino)
 {
     const unsigned flags = FSCK_WALK_REPORT | FSCK_WALK_NODES;
     uint32_t xattr_findings = fsck->result->count[FSCK_XATTR];
@@ -64,7 +64,7 @@ int fsck_pass_trees(struct fsck *fsck)
         if (ino % 4096 == 0)
             fsck_progress(fsck, "trees", ino, fsck->capacity);
         if (fsck->inode[ino].type != 0)
-            error = check_tree(fsck, ino);
+            error = fsck_check_tree(fsck, ino);
     }
     return error;
 }

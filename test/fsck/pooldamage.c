@@ -33,7 +33,9 @@
 static const struct fs_request rq = { .in_group = true };
 static int pool_fd;
 static uint64_t size;
-static uint64_t *owner; /* inode of each block; 0: nobody's, or the pool's */
+static uint64_t *owner;                   /* inode of each block; 0: nobody's, or the pool's */
+static struct dxf_inode table;            /* of inodes, before any damage */
+static uint64_t table_first, table_count; /* its first blocks */
 
 /* What is known of an inode, by its number. */
 struct known {
@@ -223,11 +225,9 @@ static int mount_census(struct known *known, bool blocks, unsigned *ret_bad)
 
 static void mark_damaged(uint64_t block)
 {
-    const struct dxf_inode *table = image_anchor();
-
-    for (unsigned i = 0; i < table->count; i++) {
-        uint64_t word0 = le64_get(table->extent[i].word0);
-        uint64_t first = le64_get(table->extent[i].word1) & DXF_EXTENT_PHYSICAL_MASK;
+    for (unsigned i = 0; i < table.count; i++) {
+        uint64_t word0 = le64_get(table.extent[i].word0);
+        uint64_t first = le64_get(table.extent[i].word1) & DXF_EXTENT_PHYSICAL_MASK;
         uint64_t logical = (word0 >> DXF_EXTENT_LOGICAL_SHIFT) + block - first;
         if (block < first || block - first > (word0 & DXF_EXTENT_LENGTH_MASK) || logical == 0)
             continue;
@@ -250,8 +250,23 @@ static uint64_t pick(void)
     return dice(image_blocks);
 }
 
+/* Records where others belong: each may claim what the other has. */
+static void misplace_records(void)
+{
+    uint64_t from = table_first + dice(table_count), to = table_first + dice(table_count);
+    size_t length = dice(4) ? 512 : DXF_BLOCK_SIZE;
+    size_t at = length < DXF_BLOCK_SIZE ? dice(8) * 512 : 0;
+
+    mark_damaged(to);
+    memmove((uint8_t *)image_block(to) + at, (uint8_t *)image_block(from) + at, length);
+}
+
 static void damage_once(void)
 {
+    if (dice(6) == 0) {
+        misplace_records();
+        return;
+    }
     uint64_t block = pick(), count = dice(6) ? 1 : 1 + dice(16);
     uint8_t *place = image_block(block);
     size_t at = 0, length = DXF_BLOCK_SIZE;
@@ -409,10 +424,12 @@ static void load(const char *path)
         if (owner[block] == 0 && le64_get(header->self) == block)
             owner[block] = le64_get(header->owner);
     }
-    uint64_t table = le64_get(image_anchor()->extent[0].word1) & DXF_EXTENT_PHYSICAL_MASK;
-    for (uint64_t i = 0; i < 128; i++) /* of some interest, and no inode's */
-        if (owner[table + i] == 0)
-            owner[table + i] = INODES_MAX;
+    table = *image_anchor();
+    table_first = le64_get(table.extent[0].word1) & DXF_EXTENT_PHYSICAL_MASK;
+    table_count = (le64_get(table.extent[0].word0) & DXF_EXTENT_LENGTH_MASK) + 1;
+    for (uint64_t i = 0; i < table_count; i++) /* of some interest, and no inode's */
+        if (owner[table_first + i] == 0)
+            owner[table_first + i] = INODES_MAX;
 }
 
 int main(int argc, char **argv)
