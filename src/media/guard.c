@@ -12,8 +12,13 @@
  * visible to it. A page stays bad until the pool is closed, since what was stored to the private page
  * is on no medium.
  *
- * The table: an entry is free while its base is 0. base is set last and cleared first; a fault in a
- * pool that is just being closed can not be, as nobody may use it any more.
+ * Memory that is no pool (the memory of a guest, a file of its VMM) is guarded as a whole: its first
+ * bad page puts zeros over all of it, since who has it gives it up then. Page by page a guest could
+ * make us map more pieces than a process may have, and huge pages can not be covered in parts.
+ *
+ * The table: an entry is free while its base is 0. A fault in what is just being removed can not be, as
+ * nobody may use it any more; but entries change while others fault, so one is believed only if its
+ * `change` is even and the same before and after it was read.
  */
 #include "media/pool_private.h"
 
@@ -29,14 +34,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define GUARDS_MAX 16
+#define GUARDS_MAX 512
 
 struct pool_guard {
-    _Atomic uintptr_t base; /* 0: free */
-    _Atomic size_t room;    /* bytes of address space, with what the pool may grow to */
-    _Atomic uint64_t *bad;  /* a bit for each page of the room */
+    _Atomic unsigned change; /* odd: base, room, bad and bad_pages are being changed */
+    _Atomic uintptr_t base;  /* 0: free */
+    _Atomic size_t room;     /* bytes of address space, with what the pool may grow to */
+    /* A bit for each page of the room; NULL: not a pool. */
+    _Atomic uint64_t *_Atomic bad;
     uint64_t bad_size;
-    _Atomic uint64_t *bad_pages; /* the pool's count */
+    _Atomic uint64_t *_Atomic bad_pages; /* the owner's count */
     atomic_bool reported;
 };
 
@@ -47,28 +54,41 @@ static bool installed;
 static struct sigaction previous;
 static unsigned page_shift;
 
+/* The bare system call: the library's may be intercepted by a sanitizer. */
+static bool zeros_map(uintptr_t start, size_t length)
+{
+    return syscall(SYS_mmap, start, length, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+                   0) == (long)(intptr_t)start;
+}
+
 /* Async-signal-safe. Notes the page of ADDRESS and puts zeros over it. */
 static bool guard_cover(uintptr_t address)
 {
     for (unsigned i = 0; i < GUARDS_MAX; i++) {
         struct pool_guard *guard = &guards[i];
-        uintptr_t base = atomic_load_explicit(&guard->base, memory_order_acquire);
+        unsigned change = atomic_load(&guard->change);
+        uintptr_t base = atomic_load(&guard->base);
+        size_t room = atomic_load(&guard->room);
+        _Atomic uint64_t *bad = atomic_load(&guard->bad);
+        _Atomic uint64_t *bad_pages = atomic_load(&guard->bad_pages);
         uint64_t page, bit;
-        void *start;
 
-        if (base == 0 || address < base ||
-            address - base >= atomic_load_explicit(&guard->room, memory_order_relaxed))
+        if (base == 0 || address < base || address - base >= room || change % 2 != 0 ||
+            atomic_load(&guard->change) != change)
             continue;
 
         page = (address - base) >> page_shift;
+        if (bad == NULL) {
+            atomic_fetch_add(bad_pages, 1);
+            /* A host that counts every page it promises may have one, and not all. */
+            return zeros_map(base, room) ||
+                   zeros_map(base + (page << page_shift), 1ul << page_shift);
+        }
         bit = 1ull << (page % 64);
-        if ((atomic_fetch_or(&guard->bad[page / 64], bit) & bit) == 0)
-            atomic_fetch_add(guard->bad_pages, 1);
-
-        /* The bare system call: the library's may be intercepted by a sanitizer. */
-        start = (void *)(base + (page << page_shift));
-        return syscall(SYS_mmap, start, 1ul << page_shift, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == (long)(intptr_t)start;
+        if ((atomic_fetch_or(&bad[page / 64], bit) & bit) == 0)
+            atomic_fetch_add(bad_pages, 1);
+        return zeros_map(base + (page << page_shift), 1ul << page_shift);
     }
     return false;
 }
@@ -115,6 +135,27 @@ int pool_guard_install(void)
     return result;
 }
 
+/* With the mutex. A free entry, or NULL. */
+static struct pool_guard *guard_find_free(void)
+{
+    for (unsigned i = 0; i < GUARDS_MAX; i++)
+        if (atomic_load(&guards[i].base) == 0)
+            return &guards[i];
+    return NULL;
+}
+
+/* With the mutex. */
+static void guard_set(struct pool_guard *guard, uintptr_t base, size_t room, _Atomic uint64_t *bad,
+                      _Atomic uint64_t *bad_pages)
+{
+    atomic_fetch_add(&guard->change, 1);
+    atomic_store(&guard->base, base);
+    atomic_store(&guard->room, room);
+    atomic_store(&guard->bad, bad);
+    atomic_store(&guard->bad_pages, bad_pages);
+    atomic_fetch_add(&guard->change, 1);
+}
+
 /* A pool more than the table has places for is served without a guard. */
 int pool_guard_add(struct pool *pool)
 {
@@ -123,22 +164,17 @@ int pool_guard_add(struct pool *pool)
     int result = 0;
 
     pthread_mutex_lock(&guards_mutex);
-    for (unsigned i = 0; i < GUARDS_MAX; i++) {
-        struct pool_guard *guard = &guards[i];
+    struct pool_guard *guard = guard_find_free();
+    if (guard) {
+        _Atomic uint64_t *bad = pool_map_bitmap((room >> shift) + 1, &guard->bad_size);
 
-        if (atomic_load(&guard->base) != 0)
-            continue;
-        guard->bad = pool_map_bitmap((room >> shift) + 1, &guard->bad_size);
-        if (guard->bad == NULL) {
+        if (bad) {
+            atomic_store(&guard->reported, false);
+            guard_set(guard, (uintptr_t)pool->base, room, bad, &pool->bad_pages);
+            pool->guard = guard;
+        } else {
             result = -ENOMEM;
-            break;
         }
-        guard->bad_pages = &pool->bad_pages;
-        atomic_store(&guard->reported, false);
-        atomic_store(&guard->room, room);
-        atomic_store_explicit(&guard->base, (uintptr_t)pool->base, memory_order_release);
-        pool->guard = guard;
-        break;
     }
     pthread_mutex_unlock(&guards_mutex);
     return result;
@@ -151,10 +187,29 @@ void pool_guard_remove(struct pool *pool)
     if (guard == NULL)
         return;
     pthread_mutex_lock(&guards_mutex);
-    atomic_store(&guard->base, 0);
-    munmap((void *)guard->bad, guard->bad_size);
-    guard->bad = NULL;
+    _Atomic uint64_t *bad = atomic_load(&guard->bad);
+    guard_set(guard, 0, 0, NULL, NULL);
+    munmap((void *)bad, guard->bad_size);
     pool->guard = NULL;
+    pthread_mutex_unlock(&guards_mutex);
+}
+
+int pool_guard_add_memory(void *base, size_t size, _Atomic uint64_t *bad_pages)
+{
+    pthread_mutex_lock(&guards_mutex);
+    struct pool_guard *guard = guard_find_free();
+    if (guard)
+        guard_set(guard, (uintptr_t)base, size, NULL, bad_pages);
+    pthread_mutex_unlock(&guards_mutex);
+    return guard ? 0 : -ENOSPC;
+}
+
+void pool_guard_remove_memory(void *base)
+{
+    pthread_mutex_lock(&guards_mutex);
+    for (unsigned i = 0; i < GUARDS_MAX; i++)
+        if (atomic_load(&guards[i].base) == (uintptr_t)base)
+            guard_set(&guards[i], 0, 0, NULL, NULL);
     pthread_mutex_unlock(&guards_mutex);
 }
 
@@ -179,7 +234,7 @@ bool pool_range_is_bad(const struct pool *pool, uint64_t offset, uint64_t length
 
     last = (offset + length - 1) >> page_shift;
     for (page = offset >> page_shift; page <= last; page++) {
-        uint64_t word = atomic_load(&guard->bad[page / 64]);
+        uint64_t word = atomic_load(&atomic_load(&guard->bad)[page / 64]);
 
         if (word == 0) {
             page |= 63; /* nothing in this word: on to the next one */

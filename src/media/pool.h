@@ -149,6 +149,15 @@ int pool_drain(struct pool *pool);
  * page over the bad one and records it. An operation asks before it replies or commits. */
 int pool_guard_install(void);
 
+/*
+ * The same for memory that is no pool: a file's, mapped by the caller, which its owner may cut
+ * short. The first bad page puts private zeros over all of [base, base + size), pages of any size,
+ * and *bad_pages is no longer 0; who sees that gives the memory up. Removed before it is unmapped.
+ * -ENOSPC: the table is full.
+ */
+int pool_guard_add_memory(void *base, size_t size, _Atomic uint64_t *bad_pages);
+void pool_guard_remove_memory(void *base);
+
 /* Whether a page of the range was met as bad; one load when none ever was. */
 bool pool_range_is_bad(const struct pool *pool, uint64_t offset, uint64_t length);
 

@@ -141,6 +141,46 @@ START_TEST(l7_finds_its_pool)
 }
 END_TEST
 
+/* Memory that is no pool: one bad page, and all of it is zeros that nobody else sees. */
+START_TEST(l7_memory_is_covered_whole)
+{
+    char name[] = "/dev/shm/test_guard.XXXXXX";
+    _Atomic uint64_t bad = 0;
+    int fd = mkstemp(name);
+    const size_t size = 8 * 4096;
+    uint8_t byte;
+
+    ck_assert_int_ge(fd, 0);
+    unlink(name);
+    ck_assert_int_eq(ftruncate(fd, (off_t)size), 0);
+    volatile uint8_t *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    ck_assert_ptr_ne((void *)base, MAP_FAILED);
+    ck_assert_int_eq(pool_guard_install(), 0);
+    ck_assert_int_eq(pool_guard_add_memory((void *)base, size, &bad), 0);
+    memset((void *)base, 'a', size);
+    ck_assert_int_eq(ftruncate(fd, 4096), 0);
+    ck_assert_int_eq(base[4095], 'a');
+    ck_assert_uint_eq(bad, 0);
+    ck_assert_int_eq(base[5 * 4096], 0);
+    ck_assert_uint_eq(bad, 1);
+    for (size_t i = 0; i < size; i++)
+        ck_assert_int_eq(base[i], 0);
+    base[0] = 'b';
+    ck_assert_int_eq(pread(fd, &byte, 1, 0), 1);
+    ck_assert_int_eq(byte, 'a');
+    ck_assert_uint_eq(bad, 1);
+    ck_assert_uint_eq(pool->bad_pages, 0);
+    pool_guard_remove_memory((void *)base);
+    munmap((void *)base, size);
+    close(fd);
+    /* Its place is free again, a thousand times. */
+    for (int i = 0; i < 1000; i++) {
+        ck_assert_int_eq(pool_guard_add_memory(&byte, 1, &bad), 0);
+        pool_guard_remove_memory(&byte);
+    }
+}
+END_TEST
+
 /* Any other bad address ends the process, or goes to who was there before. */
 static uint8_t *foreign_page(void)
 {
@@ -221,6 +261,7 @@ int main(void)
     tcase_add_test(tcase, l7_many_threads_fault_at_once);
     tcase_add_test(tcase, l7_finds_its_pool);
     tcase_add_test(tcase, closed_pools_leave_the_table);
+    tcase_add_test(tcase, l7_memory_is_covered_whole);
     tcase_add_test(tcase, foreign_fault_goes_to_earlier_handler);
     tcase_add_test(tcase, foreign_fault_is_deadly);
     tcase_add_test(tcase, sent_signal_is_deadly);

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Requests to the VMM. Sent under the mutex, without waiting; answers are read by the busy one,
+ * without it. */
+#include "transport/vhost/channel.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int vhost_channel_init(struct vhost_channel *channel)
+{
+    pthread_condattr_t attributes;
+    int error = -pthread_condattr_init(&attributes);
+
+    if (error)
+        return error;
+    *channel = (struct vhost_channel){ .fd = -1 };
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    error = -pthread_cond_init(&channel->idle, &attributes);
+    pthread_condattr_destroy(&attributes);
+    if (!error)
+        pthread_mutex_init(&channel->mutex, NULL);
+    return error;
+}
+
+void vhost_channel_destroy(struct vhost_channel *channel)
+{
+    vhost_channel_set(channel, -1);
+    pthread_cond_destroy(&channel->idle);
+    pthread_mutex_destroy(&channel->mutex);
+}
+
+void vhost_channel_set(struct vhost_channel *channel, int fd)
+{
+    pthread_mutex_lock(&channel->mutex);
+    if (channel->fd >= 0) {
+        /* Whoever reads finds the end, and nobody else begins. */
+        bool open = channel->open;
+        channel->open = false;
+        channel->lost = true;
+        shutdown(channel->fd, SHUT_RDWR);
+        while (channel->busy)
+            pthread_cond_wait(&channel->idle, &channel->mutex);
+        close(channel->fd);
+        channel->open = open;
+    }
+    channel->fd = fd;
+    channel->lost = false;
+    channel->late = 0;
+    channel->used = 0;
+    if (fd < 0)
+        channel->open = false;
+    pthread_cond_broadcast(&channel->idle);
+    pthread_mutex_unlock(&channel->mutex);
+}
+
+void vhost_channel_open(struct vhost_channel *channel)
+{
+    pthread_mutex_lock(&channel->mutex);
+    channel->open = true;
+    pthread_mutex_unlock(&channel->mutex);
+}
+
+void vhost_channel_shut(struct vhost_channel *channel)
+{
+    pthread_mutex_lock(&channel->mutex);
+    channel->open = false;
+    pthread_cond_broadcast(&channel->idle);
+    pthread_mutex_unlock(&channel->mutex);
+}
+
+/* ---- who asks ---------------------------------------------------------------------------- */
+
+static bool can_send(const struct vhost_channel *channel)
+{
+    return channel->open && !channel->lost && channel->fd >= 0;
+}
+
+/* With the mutex: until nobody else is at it. */
+static int busy_begin(struct vhost_channel *channel, uint64_t deadline)
+{
+    const struct timespec until = clock_moment(deadline);
+
+    while (can_send(channel) && channel->busy)
+        if (pthread_cond_timedwait(&channel->idle, &channel->mutex, &until) == ETIMEDOUT &&
+            channel->busy)
+            return can_send(channel) ? -ETIMEDOUT : -ENODEV;
+    if (!can_send(channel))
+        return -ENODEV;
+    channel->busy = true;
+    return 0;
+}
+
+static void busy_end(struct vhost_channel *channel)
+{
+    channel->busy = false;
+    pthread_cond_broadcast(&channel->idle);
+}
+
+/* The busy one's, without the mutex. Its answer is whole: 0; -ETIMEDOUT; -EPIPE. */
+static int answer_receive(struct vhost_channel *channel, int fd, uint32_t request,
+                          uint64_t deadline)
+{
+    while (channel->used < sizeof(channel->answer)) {
+        ssize_t got = recv(fd, (uint8_t *)&channel->answer + channel->used,
+                           sizeof(channel->answer) - channel->used, MSG_DONTWAIT);
+
+        if (got > 0) {
+            channel->used += (size_t)got;
+            continue;
+        }
+        if (got == 0 || (errno != EAGAIN && errno != EINTR))
+            return -EPIPE;
+        uint64_t now = clock_now();
+        if (now >= deadline)
+            return -ETIMEDOUT;
+        struct pollfd polled = { .fd = fd, .events = POLLIN };
+        const struct timespec left = { .tv_sec = (time_t)((deadline - now) / 1000000000),
+                                       .tv_nsec = (long)((deadline - now) % 1000000000) };
+        (void)ppoll(&polled, 1, &left, NULL);
+    }
+    channel->used = 0;
+    const struct vhost_user_header header = channel->answer.header;
+    bool good = header.request == request &&
+                header.flags == (VHOST_USER_VERSION | VHOST_USER_REPLY) &&
+                header.size == sizeof(channel->answer.result);
+    return good ? 0 : -EPIPE;
+}
+
+/* With the mutex. */
+static int request_send(struct vhost_channel *channel, uint32_t request,
+                        const struct vhost_user_shmem_map *map, int fd)
+{
+    struct vhost_user_header header = { .request = request,
+                                        .flags = VHOST_USER_VERSION | VHOST_USER_NEED_REPLY,
+                                        .size = sizeof(*map) };
+    struct iovec vector[2] = { { .iov_base = &header, .iov_len = sizeof(header) },
+                               { .iov_base = (void *)map, .iov_len = sizeof(*map) } };
+    union {
+        char bytes[CMSG_SPACE(sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct msghdr message = { .msg_iov = vector, .msg_iovlen = 2 };
+
+    if (fd >= 0) {
+        memset(&control, 0, sizeof(control));
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof(control.bytes);
+        struct cmsghdr *part = CMSG_FIRSTHDR(&message);
+        part->cmsg_level = SOL_SOCKET;
+        part->cmsg_type = SCM_RIGHTS;
+        part->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(part), &fd, sizeof(int));
+    }
+    ssize_t sent = sendmsg(channel->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent == (ssize_t)(sizeof(header) + sizeof(*map)))
+        return 0;
+    /* One request at a time always has room; without memory for it the VMM has heard nothing. */
+    return sent < 0 && errno != EPIPE && errno != ECONNRESET ? -ENODEV : -EPIPE;
+}
+
+int vhost_channel_ask(struct vhost_channel *channel, enum vhost_user_backend_request request,
+                      const struct vhost_user_shmem_map *map, int fd, uint64_t deadline,
+                      bool *ret_lost)
+{
+    bool lost = false, sent = false;
+
+    pthread_mutex_lock(&channel->mutex);
+    int error = busy_begin(channel, deadline);
+    if (error) {
+        pthread_mutex_unlock(&channel->mutex);
+        return error;
+    }
+    int socket = channel->fd; /* open as long as we are busy */
+    if (channel->late) {
+        pthread_mutex_unlock(&channel->mutex);
+        error = answer_receive(channel, socket, channel->late, deadline);
+        pthread_mutex_lock(&channel->mutex);
+        if (!error)
+            channel->late = 0;
+    }
+    if (!error && !can_send(channel))
+        error = -ENODEV;
+    if (!error) {
+        error = request_send(channel, request, map, fd);
+        sent = !error;
+    }
+    if (sent) {
+        pthread_mutex_unlock(&channel->mutex);
+        error = answer_receive(channel, socket, request, deadline);
+        pthread_mutex_lock(&channel->mutex);
+        if (error == -ETIMEDOUT)
+            channel->late = request;
+        else if (!error && channel->answer.result != 0)
+            error = -EIO;
+    }
+    if (error == -EPIPE) {
+        lost = !channel->lost;
+        channel->lost = true;
+        error = sent ? -ETIMEDOUT : -ENODEV;
+    }
+    busy_end(channel);
+    pthread_mutex_unlock(&channel->mutex);
+    if (lost)
+        *ret_lost = true;
+    return error;
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The device's life, and its socket thread: one connection at a time. The thread waits in one poll
+ * for the VMM, for others that want to connect, and for being woken; it never waits for the rest of
+ * a message.
+ */
+#include "transport/vhost/backend.h"
+
+#include "base/log.h"
+#include "media/pool.h"
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Without descriptors a new connection can not be taken, and would be asked for again at once. */
+#define ACCEPT_WAIT_US 50000
+
+static void wake(struct vhost_device *device)
+{
+    const uint64_t one = 1;
+    ssize_t written = write(device->wake, &one, sizeof(one));
+
+    (void)written; /* fails only when it is woken already */
+}
+
+void vhost_device_tell(struct vhost_device *device, unsigned bit, const char *format, ...)
+{
+    char text[256];
+    va_list arguments;
+
+    if (atomic_fetch_or(&device->told, 1u << bit) & (1u << bit))
+        return;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    log_warn("%s: %s", device->name, text);
+}
+
+/* ---- the connection ---------------------------------------------------------------------- */
+
+static uint64_t connection_next(struct vhost_device *device)
+{
+    pthread_mutex_lock(&device->mutex);
+    uint64_t connection = ++device->connection;
+    device->dropped = false;
+    pthread_mutex_unlock(&device->mutex);
+    return connection;
+}
+
+static void connection_begin(struct vhost_device *device, int fd)
+{
+    vhost_socket_init(&device->socket, fd, device->wake);
+    atomic_store(&device->told, 0);
+    vhost_backend_reset(device, connection_next(device));
+    log_info("%s: a VMM has connected", device->name);
+    if (device->ops->connected)
+        device->ops->connected(device->arg);
+}
+
+/* WHY: what it did wrong; NULL: it went. */
+static void connection_end(struct vhost_device *device, const char *why)
+{
+    if (device->socket.fd < 0)
+        return;
+    if (why)
+        log_warn("%s: the connection of the VMM is dropped: %s", device->name, why);
+    else
+        log_info("%s: the VMM has gone", device->name);
+    /* The queues before the callbacks, which say that nothing runs; then the VMM may notice. */
+    vhost_backend_reset(device, connection_next(device));
+    if (device->started && device->ops->stopped)
+        device->ops->stopped(device->arg);
+    device->started = false;
+    if (device->ops->gone)
+        device->ops->gone(device->arg);
+    vhost_socket_close(&device->socket);
+}
+
+void vhost_device_drop_connection(struct vhost_device *device, uint64_t connection, const char *why)
+{
+    pthread_mutex_lock(&device->mutex);
+    if (device->connection == connection && !device->dropped) {
+        device->dropped = true;
+        snprintf(device->why, sizeof(device->why), "%s", why);
+        wake(device); /* under the mutex: the next connection does not find it */
+    }
+    pthread_mutex_unlock(&device->mutex);
+}
+
+void vhost_device_drop(struct vhost_device *device, const char *why)
+{
+    pthread_mutex_lock(&device->mutex);
+    uint64_t connection = device->connection;
+    pthread_mutex_unlock(&device->mutex);
+    vhost_device_drop_connection(device, connection, why);
+}
+
+/* ---- the socket thread ------------------------------------------------------------------- */
+
+/* Whether the thread goes on. */
+static bool woken(struct vhost_device *device)
+{
+    char why[sizeof(device->why)];
+    uint64_t count;
+    ssize_t got = read(device->wake, &count, sizeof(count));
+
+    (void)got;
+    pthread_mutex_lock(&device->mutex);
+    bool ending = device->ending, dropped = device->dropped;
+    memcpy(why, device->why, sizeof(why));
+    pthread_mutex_unlock(&device->mutex);
+    if (dropped)
+        connection_end(device, why);
+    return !ending;
+}
+
+static void received(struct vhost_device *device)
+{
+    const char *why = "the connection failed";
+    int r = vhost_socket_receive(&device->socket, &why);
+
+    if (r == 1)
+        r = vhost_backend_handle(device, &device->socket.message, &why);
+    if (r == -ECANCELED)
+        return; /* woken in the middle of an answer: the connection ends, and why is known */
+    if (r < 0)
+        connection_end(device, r == -ECONNRESET ? NULL : why);
+}
+
+static void accept_one(struct vhost_device *device)
+{
+    int fd = accept4(device->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd < 0) {
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+            usleep(ACCEPT_WAIT_US);
+    } else if (device->socket.fd >= 0) {
+        vhost_device_tell(device, VHOST_TOLD_SECOND,
+                          "a second VMM wants to connect while one is there: refused");
+        close(fd);
+    } else {
+        connection_begin(device, fd);
+    }
+}
+
+static void *device_main(void *arg)
+{
+    struct vhost_device *device = arg;
+
+    pthread_setname_np(pthread_self(), "daxfuse-vhost");
+    if (device->listener.connected >= 0) {
+        int fd = device->listener.connected;
+
+        device->listener.connected = -1;
+        connection_begin(device, fd);
+    }
+    for (;;) {
+        struct pollfd polled[3] = { { .fd = device->wake, .events = POLLIN },
+                                    { .fd = device->socket.fd, .events = POLLIN },
+                                    { .fd = device->listener.fd, .events = POLLIN } };
+
+        if (poll(polled, 3, -1) < 0) {
+            if (errno != EINTR && errno != EAGAIN && errno != ENOMEM)
+                break;
+            continue;
+        }
+        if (polled[0].revents && !woken(device))
+            break;
+        if (polled[1].revents && device->socket.fd >= 0)
+            received(device);
+        /* One that is gone is seen to its end before the next one is looked at. */
+        if (polled[2].revents && !(device->socket.fd >= 0 && (polled[1].revents & POLLHUP)))
+            accept_one(device);
+    }
+    connection_end(device, NULL);
+    return NULL;
+}
+
+/* ---- life -------------------------------------------------------------------------------- */
+
+int vhost_device_open(const struct vhost_options *options, struct vhost_device **ret_device,
+                      char **ret_message)
+{
+    unsigned made = 0;
+
+    assert(options->queues >= 1 && options->queues <= VHOST_QUEUES_MAX && options->ops->request);
+    if (ret_message)
+        *ret_message = NULL;
+    struct vhost_device *device =
+        calloc(1, sizeof(*device) + options->queues * sizeof(device->queues[0]));
+    if (!device) {
+        if (!options->path && options->fd >= 0)
+            close(options->fd);
+        return -ENOMEM;
+    }
+    device->ops = options->ops;
+    device->arg = options->arg;
+    device->name = options->name;
+    device->queue_count = options->queues;
+    device->shm_size = options->shm_size;
+    device->wake = -1;
+    vhost_socket_init(&device->socket, -1, -1);
+    pthread_mutex_init(&device->mutex, NULL);
+    int error = vhost_listener_open(&device->listener, options, ret_message);
+    if (error)
+        goto fail;
+    error = pool_guard_install();
+    if (error)
+        goto fail_listener;
+    device->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (device->wake < 0) {
+        error = -errno;
+        goto fail_listener;
+    }
+    error = vhost_channel_init(&device->channel);
+    if (error)
+        goto fail_wake;
+    for (; made < options->queues; made++) {
+        error = vhost_queue_init(&device->queues[made], device, made);
+        if (error)
+            goto fail_queues;
+    }
+    *ret_device = device;
+    return 0;
+
+fail_queues:
+    while (made > 0)
+        vhost_queue_destroy(&device->queues[--made]);
+    vhost_channel_destroy(&device->channel);
+fail_wake:
+    close(device->wake);
+fail_listener:
+    vhost_listener_close(&device->listener);
+fail:
+    pthread_mutex_destroy(&device->mutex);
+    free(device);
+    return error;
+}
+
+int vhost_device_start(struct vhost_device *device)
+{
+    sigset_t all, old;
+
+    sigfillset(&all);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGSEGV);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    int error = pthread_create(&device->thread, NULL, device_main, device);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    device->has_thread = error == 0;
+    return -error;
+}
+
+void vhost_device_stop(struct vhost_device *device)
+{
+    pthread_mutex_lock(&device->mutex);
+    device->ending = true;
+    pthread_mutex_unlock(&device->mutex);
+    wake(device);
+    if (device->has_thread)
+        pthread_join(device->thread, NULL);
+    device->has_thread = false;
+    for (unsigned i = 0; i < device->queue_count; i++)
+        vhost_queue_end_thread(&device->queues[i]);
+}
+
+void vhost_device_close(struct vhost_device *device)
+{
+    if (!device)
+        return;
+    assert(!device->has_thread);
+    for (unsigned i = 0; i < device->queue_count; i++)
+        vhost_queue_destroy(&device->queues[i]);
+    vhost_channel_destroy(&device->channel);
+    close(device->wake);
+    vhost_listener_close(&device->listener);
+    pthread_mutex_destroy(&device->mutex);
+    free(device);
+}
+
+/* ---- the window -------------------------------------------------------------------------- */
+
+bool vhost_shm_is_offered(const struct vhost_device *device)
+{
+    return atomic_load(&device->shm_offered);
+}
+
+static int shm_ask(struct vhost_device *device, enum vhost_user_backend_request request,
+                   const struct vhost_user_shmem_map *map, int fd, uint64_t deadline)
+{
+    bool lost = false;
+
+    if (!vhost_shm_is_offered(device))
+        return -ENODEV;
+    int error = vhost_channel_ask(&device->channel, request, map, fd, deadline, &lost);
+    if (lost)
+        vhost_device_tell(device, VHOST_TOLD_CHANNEL,
+                          "the VMM does not answer on the window's channel any more");
+    return error;
+}
+
+int vhost_shm_map(struct vhost_device *device, int fd, uint64_t fd_offset, uint64_t shm_offset,
+                  uint64_t length, bool writable, uint64_t deadline)
+{
+    const struct vhost_user_shmem_map map = { .fd_offset = fd_offset,
+                                              .shm_offset = shm_offset,
+                                              .length = length,
+                                              .flags = writable ? VHOST_USER_MAP_WRITABLE : 0 };
+
+    return shm_ask(device, VHOST_USER_BACKEND_SHMEM_MAP, &map, fd, deadline);
+}
+
+int vhost_shm_unmap(struct vhost_device *device, uint64_t shm_offset, uint64_t length,
+                    uint64_t deadline)
+{
+    const struct vhost_user_shmem_map map = { .shm_offset = shm_offset, .length = length };
+
+    return shm_ask(device, VHOST_USER_BACKEND_SHMEM_UNMAP, &map, -1, deadline);
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* transport/vhost: what a hostile guest puts into its rings, and memory that goes away. */
+#include "vhost_front.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct callee callee;
+static struct front front;
+static char path[64];
+
+static void setup(void)
+{
+    callee_start(&callee, FRONT_QUEUES, path);
+    front_open(&front, path);
+}
+
+static void teardown(void)
+{
+    front_close(&front);
+    callee_end(&callee, path);
+}
+
+/* The queue breaks: err is signalled, nothing comes back; others go on, and after a stop and a
+ * start it does, too. */
+static void expect_broken(void)
+{
+    ck_assert(event_wait(front.queues[0].err, FRONT_TIMEOUT_MS));
+    ck_assert(!guest_has_used(&front, 0));
+    guest_round_trip(&front, 1, 0, "the other one");
+    ck_assert_uint_eq(callee.gone, 0);
+    (void)front_queue_stop(&front, 0);
+    guest_ring_clear(&front, 0);
+    front_queue_set_up(&front, 0, 8, 0);
+    guest_round_trip(&front, 0, 0, "after all");
+    ck_assert_uint_eq(callee.started, 1);
+    (void)front_queue_stop(&front, 0);
+    guest_ring_clear(&front, 0);
+    front.buffer = FRONT_BUFFERS;
+    front_queue_set_up(&front, 0, 8, 0);
+}
+
+static void broken_by(uint16_t head)
+{
+    guest_avail(&front, 0, head);
+    guest_kick(&front, 0);
+    expect_broken();
+}
+
+START_TEST(hostile_chains)
+{
+    const uint64_t table = FRONT_BUFFERS + 0x10000;
+    const uint16_t next = VRING_DESC_NEXT, write = VRING_DESC_WRITE;
+    const uint32_t bad_sizes[] = { 0, 8, 17, 16 * 1025, 0xfffffff0 };
+
+    front_start(&front, FRONT_FEATURES, 2, 8);
+    broken_by(8);
+    broken_by(0xffff);
+    guest_desc(&front, 0, 0, FRONT_BUFFERS, 8, next, 8); /* beyond */
+    broken_by(0);
+    guest_desc(&front, 0, 0, FRONT_BUFFERS, 8, next, 0); /* itself */
+    broken_by(0);
+    for (uint16_t i = 0; i < 8; i++)
+        guest_desc(&front, 0, i, FRONT_BUFFERS, 8, next, (uint16_t)((i + 1) % 8));
+    broken_by(3);
+    guest_desc(&front, 0, 0, FRONT_BUFFERS, 8, write | next, 1);
+    guest_desc(&front, 0, 1, FRONT_BUFFERS, 8, 0, 0); /* readable after writable */
+    broken_by(0);
+    guest_desc(&front, 0, 0, UINT64_MAX - 3, 8, 0, 0); /* wraps */
+    broken_by(0);
+    for (unsigned i = 0; i < 5; i++) {
+        guest_desc(&front, 0, 0, table, bad_sizes[i], VRING_DESC_INDIRECT, 0);
+        broken_by(0);
+    }
+    guest_desc(&front, 0, 0, FRONT_END - 8, 16, VRING_DESC_INDIRECT, 0); /* beyond memory */
+    broken_by(0);
+    guest_desc(&front, 0, 0, CALLEE_OUTSIDE, 16, VRING_DESC_INDIRECT, 0);
+    broken_by(0);
+    guest_desc(&front, 0, 0, UINT64_MAX - 7, 16, VRING_DESC_INDIRECT, 0);
+    broken_by(0);
+    guest_desc(&front, 0, 0, table, 16, VRING_DESC_INDIRECT | next, 1);
+    broken_by(0);
+    guest_indirect(&front, table, 0, table, 16, VRING_DESC_INDIRECT, 0); /* in an indirect one */
+    guest_desc(&front, 0, 0, table, 16, VRING_DESC_INDIRECT, 0);
+    broken_by(0);
+    /* Beyond its table, behind which lies what was there before. */
+    guest_indirect(&front, table, 0, FRONT_BUFFERS, 16, next, 1);
+    guest_indirect(&front, table, 1, FRONT_BUFFERS + 64, 16, write, 0);
+    guest_desc(&front, 0, 0, table, 32, VRING_DESC_INDIRECT, 0);
+    guest_avail(&front, 0, 0);
+    guest_kick(&front, 0);
+    guest_used(&front, 0);
+    guest_desc(&front, 0, 0, table, 16, VRING_DESC_INDIRECT, 0);
+    broken_by(0);
+    guest_indirect(&front, table, 0, FRONT_BUFFERS, 16, next, 1);
+    guest_indirect(&front, table, 1, FRONT_BUFFERS, 16, next, 0); /* a loop */
+    guest_desc(&front, 0, 0, table, 32, VRING_DESC_INDIRECT, 0);
+    broken_by(0);
+}
+END_TEST
+
+START_TEST(no_indirect_without_the_feature)
+{
+    const uint64_t table = FRONT_BUFFERS + 0x10000;
+
+    front_start(&front, FRONT_FEATURES & ~VIRTIO_F_INDIRECT_DESC, 2, 8);
+    guest_indirect(&front, table, 0, FRONT_BUFFERS, 16, VRING_DESC_WRITE, 0);
+    guest_desc(&front, 0, 0, table, 16, VRING_DESC_INDIRECT, 0);
+    broken_by(0);
+}
+END_TEST
+
+START_TEST(a_chain_has_a_longest_length)
+{
+    const uint64_t table = FRONT_BUFFERS + 0x10000;
+
+    callee_hold(&callee, true);
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    for (unsigned i = 0; i < 1024; i++)
+        guest_indirect(&front, table, i, FRONT_BUFFERS + i % 64, 4096,
+                       i < 1023 ? VRING_DESC_NEXT : 0, (uint16_t)(i + 1));
+    guest_desc(&front, 0, 1, table, 16 * 1024, VRING_DESC_INDIRECT, 0);
+    guest_avail(&front, 0, 1);
+    guest_kick(&front, 0);
+    struct vhost_request *request = callee_take(&callee);
+    ck_assert_uint_eq(vhost_request_in(request), 1024 * 4096);
+    vhost_complete(request, 0);
+    guest_used(&front, 0);
+    guest_desc(&front, 0, 0, FRONT_BUFFERS, 4096, VRING_DESC_NEXT, 1); /* one more in front */
+    guest_avail(&front, 0, 0);
+    guest_kick(&front, 0);
+    ck_assert(event_wait(front.queues[0].err, FRONT_TIMEOUT_MS));
+}
+END_TEST
+
+START_TEST(an_available_index_that_jumps)
+{
+    front_start(&front, FRONT_FEATURES, 2, 8);
+    front.queues[0].avail->index = le16_make(9);
+    guest_kick(&front, 0);
+    expect_broken();
+    front.queues[0].avail->index = le16_make(0xffff);
+    guest_kick(&front, 0);
+    expect_broken();
+}
+END_TEST
+
+START_TEST(more_requests_than_the_ring_holds)
+{
+    callee_hold(&callee, true);
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    guest_desc(&front, 0, 0, FRONT_BUFFERS, 8, 0, 0);
+    for (unsigned i = 0; i < 8; i++)
+        guest_avail(&front, 0, 0); /* the same, again and again */
+    guest_kick(&front, 0);
+    callee_wait(&callee, &callee.held_count, 8);
+    guest_avail(&front, 0, 0);
+    guest_kick(&front, 0);
+    ck_assert(event_wait(front.queues[0].err, FRONT_TIMEOUT_MS));
+    ck_assert_uint_eq(callee.held_count, 8);
+}
+END_TEST
+
+static void ring_at(uint64_t desc, uint64_t avail, uint64_t used)
+{
+    const struct vhost_user_vring_addr addr = { .desc = desc, .avail = avail, .used = used };
+
+    (void)front_queue_stop(&front, 0);
+    guest_ring_clear(&front, 0);
+    front_queue_set_up(&front, 0, 8, 0);
+    (void)front_queue_stop(&front, 0);
+    ck_assert_uint_eq(front_ask(&front, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0),
+                      0);
+    const uint64_t index = 0;
+    ck_assert_uint_eq(
+        front_ask(&front, VHOST_USER_SET_VRING_KICK, &index, 8, &front.queues[0].kick, 1), 0);
+    ck_assert(event_wait(front.queues[0].err, FRONT_TIMEOUT_MS));
+    guest_round_trip(&front, 1, 0, "the other one");
+}
+
+/* A guest that broke its queue begins anew, also where it was. */
+START_TEST(a_broken_queue_does_not_go_on)
+{
+    callee_hold(&callee, true);
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    guest_request(&front, 0, 0, "held", 8);
+    guest_avail(&front, 0, 9);
+    guest_kick(&front, 0);
+    ck_assert(event_wait(front.queues[0].err, FRONT_TIMEOUT_MS));
+    struct vhost_request *request = callee_take(&callee);
+    ck_assert_int_eq(vhost_access_begin(request), -ECANCELED);
+    ck_assert_uint_eq(front_queue_stop(&front, 0), 1);
+    front.queues[0].avail->index = le16_make(1);
+    front.queues[0].avail_index = 1;
+    front_queue_set_up(&front, 0, 8, 1);
+    ck_assert_int_eq(vhost_access_begin(request), -ECANCELED);
+    vhost_complete(request, 0);
+    usleep(10000);
+    ck_assert(!guest_has_used(&front, 0));
+    callee_hold(&callee, false);
+    guest_round_trip(&front, 0, 2, "after all");
+}
+END_TEST
+
+START_TEST(rings_outside_of_memory)
+{
+    const uint64_t desc = front_user(FRONT_GUEST), avail = desc + 0x4000, used = desc + 0x8000;
+    const uint64_t end = desc + FRONT_REGION;
+
+    front_start(&front, FRONT_FEATURES | VIRTIO_F_EVENT_IDX, 2, 8);
+    ring_at(desc - 16, avail, used);
+    ring_at(end - 8 * 16 + 16, avail, used);
+    ring_at(desc, end - 4 - 16, used); /* without its last place */
+    ring_at(desc, avail, end - 4 - 64);
+    ring_at(desc + 8, avail, used); /* not aligned */
+    ring_at(desc, avail + 1, used);
+    ring_at(desc, avail, used + 2);
+    ring_at(0, 0, 0);
+    ring_at(UINT64_MAX - 15, UINT64_MAX - 1, UINT64_MAX - 3);
+    (void)front_queue_stop(&front, 0);
+    guest_ring_clear(&front, 0);
+    front_queue_set_up(&front, 0, 8, 0);
+    guest_round_trip(&front, 0, 0, "after all");
+    ck_assert_uint_eq(callee.gone, 0);
+}
+END_TEST
+
+/* ---- memory that goes away --------------------------------------------------------------- */
+
+START_TEST(memory_is_cut_during_an_access)
+{
+    struct vhost_request *request;
+    char bytes[4] = "????";
+
+    callee_hold(&callee, true);
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    /* The first region, with the ring, is the second half of the file. */
+    guest_desc(&front, 0, 0, FRONT_GUEST + FRONT_REGION + 4096, 4, 0, 0);
+    guest_avail(&front, 0, 0);
+    memcpy(front_at(&front, FRONT_GUEST + FRONT_REGION + 4096), "good", 4);
+    guest_kick(&front, 0);
+    request = callee_take(&callee);
+    ck_assert_int_eq(vhost_access_begin(request), 0);
+    ck_assert_int_eq(ftruncate(front.memfd, 0), 0);
+    ck_assert_int_eq(vhost_read(request, 0, bytes, 4), 0);
+    ck_assert_mem_eq(bytes, "\0\0\0\0", 4);
+    ck_assert_int_eq(vhost_access_end(request), -EFAULT);
+    vhost_complete(request, 0);
+    front_expect_end(&front);
+    callee_wait(&callee, &callee.gone, 1);
+    ck_assert_int_eq(ftruncate(front.memfd, 2 * FRONT_REGION), 0);
+    guest_ring_clear(&front, 0);
+    callee_hold(&callee, false);
+    front_connect(&front, path);
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    guest_round_trip(&front, 0, 0, "whole again");
+}
+END_TEST
+
+START_TEST(memory_is_cut_under_the_ring)
+{
+    front_start(&front, FRONT_FEATURES, 2, 8);
+    guest_round_trip(&front, 0, 0, "good");
+    ck_assert_int_eq(ftruncate(front.memfd, 0), 0);
+    guest_kick(&front, 0);
+    front_expect_end(&front);
+    callee_wait(&callee, &callee.gone, 1);
+}
+END_TEST
+
+/* Where zeros say that there is nothing to do. */
+START_TEST(memory_is_cut_under_an_empty_ring)
+{
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    usleep(20000);
+    ck_assert_int_eq(ftruncate(front.memfd, 0), 0);
+    guest_kick(&front, 0);
+    front_expect_end(&front);
+    callee_wait(&callee, &callee.gone, 1);
+}
+END_TEST
+
+START_TEST(memory_is_cut_under_the_used_ring)
+{
+    callee_hold(&callee, true);
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    guest_request(&front, 0, 0, "held", 8);
+    guest_kick(&front, 0);
+    struct vhost_request *request = callee_take(&callee);
+    usleep(20000); /* the queue's thread waits, and does not find it */
+    ck_assert_int_eq(ftruncate(front.memfd, 0), 0);
+    vhost_complete(request, 4);
+    front_expect_end(&front);
+    callee_wait(&callee, &callee.gone, 1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("vhost_hostile");
+    TCase *tcase = tcase_create("vhost_hostile");
+    SRunner *runner;
+    int failed;
+
+    tcase_set_timeout(tcase, 30);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, hostile_chains);
+    tcase_add_test(tcase, no_indirect_without_the_feature);
+    tcase_add_test(tcase, a_chain_has_a_longest_length);
+    tcase_add_test(tcase, an_available_index_that_jumps);
+    tcase_add_test(tcase, more_requests_than_the_ring_holds);
+    tcase_add_test(tcase, a_broken_queue_does_not_go_on);
+    tcase_add_test(tcase, rings_outside_of_memory);
+    tcase_add_test(tcase, memory_is_cut_during_an_access);
+    tcase_add_test(tcase, memory_is_cut_under_the_ring);
+    tcase_add_test(tcase, memory_is_cut_under_an_empty_ring);
+    tcase_add_test(tcase, memory_is_cut_under_the_used_ring);
+    suite_add_tcase(suite, tcase);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
