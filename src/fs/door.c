@@ -112,12 +112,16 @@ static int fill_late(struct fs *fs, uint64_t ino, uint64_t offset)
 
 void fs_door_resume(struct fs *fs, struct dax_door *door)
 {
+    quarantine_leave(fs, door);
+    dax_door_resume(&fs->dax, door);
+}
+
+void fs_door_fill(struct fs *fs, const struct dax_door *door)
+{
     struct fs_mapping *list = NULL;
     size_t count = 0;
     int r;
 
-    quarantine_leave(fs, door);
-    dax_door_resume(&fs->dax, door);
     r = fs_mappings(fs, &list, &count);
     for (size_t i = 0; i < count; i++) {
         int filled = list[i].pool_offset == 0 ? fill_late(fs, list[i].ino, list[i].offset) : 0;

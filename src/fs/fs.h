@@ -326,14 +326,15 @@ void fs_lock_forget_door(struct fs *fs, struct fs_lock_door *door);
  */
 int fs_door_add(struct fs *fs, struct dax_door *door);
 /* Nothing is mapped or unmapped through it any more, though its user may still reach what is: the
- * quarantine. It ends with over, when nobody can, or with resume, when the user goes on; resume waits for
- * its mapper where others have written to what it shows as zeros. */
+ * quarantine. It ends with over, when nobody can, or with resume, when the user goes on. After that, fill: it
+ * waits for the mapper where others have written meanwhile to what is shown as zeros. */
 void fs_door_stop(struct fs *fs, struct dax_door *door);
 /* Stops it, and asks now and then whether anybody still has descriptors of this number (media/pool.h) or
  * maps them: when nobody does, it is over. */
 void fs_door_quarantine(struct fs *fs, struct dax_door *door, unsigned number);
 bool fs_door_is_quarantined(struct fs *fs, const struct dax_door *door);
 void fs_door_resume(struct fs *fs, struct dax_door *door);
+void fs_door_fill(struct fs *fs, const struct dax_door *door);
 void fs_door_over(struct fs *fs, struct dax_door *door);
 void fs_door_remove(struct fs *fs, struct dax_door *door);
 

@@ -19,6 +19,7 @@ START_TEST(test_zeros_are_filled_when_the_door_goes_on)
     memset(window_at(&b, 1, 0), 's', 10);
     ck_assert(window_shows_zeros(&a, 0) && window_shows_zeros(&a, 1));
     fs_door_resume(fx.fs, &a.door);
+    fs_door_fill(fx.fs, &a.door);
     expect_shown(&a, 0, 10, 20, 'w');
     expect_shown(&a, 1, 0, 10, 's');
     ck_assert(window_shows_zeros(&a, 2));
@@ -80,6 +81,7 @@ START_TEST(test_a_door_that_stops_meanwhile_has_nothing_stuck)
     a.fails[WINDOW_UNMAP] = 0;
     ck_assert(window_shows_zeros(&a, 0));
     fs_door_resume(fx.fs, &a.door);
+    fs_door_fill(fx.fs, &a.door);
     expect_shown(&a, 0, 0, 10, 'w');
     ck_assert_int_eq(unmap(&a, 0), 0);
     fs_release(fx.fs, handle);
