@@ -29,6 +29,7 @@ int handle_make(struct fs *fs, struct inode *inode, int flags, struct fs_handle 
     atomic_init(&handle->refs, 1);
     handle->inode = own;
     handle->flags = flags;
+    handle_locks_init(handle);
     lock_acquire(&fs->handles_lock);
     handle->next = fs->handles.next;
     handle->prev = &fs->handles;
@@ -63,6 +64,7 @@ void fs_release(struct fs *fs, struct fs_handle *handle)
     fs->handle_count--;
     lock_release(&fs->handles_lock);
     stale_release(fs, handle);
+    handle_locks_release(fs, handle);
     handle_put(fs, handle);
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
@@ -66,6 +67,7 @@ int fs_open(struct pool *pool, const struct fs_options *options, struct fs **ret
     rwlock_init(&fs->rename_lock, LOCK_RENAME, 0);
     lock_init(&fs->handles_lock, LOCK_LEAF, 0);
     lock_init(&fs->stale_lock, LOCK_LEAF, 0);
+    lock_init(&fs->locks.lock, LOCK_LEAF, 0);
     fs->handles.next = fs->handles.prev = &fs->handles;
     dax_registry_init(&fs->dax, mapping_ends, fs);
     r = cache_open(fs);
@@ -104,6 +106,7 @@ void fs_close(struct fs *fs)
 {
     while (fs->handles.next != &fs->handles)
         fs_release(fs, fs->handles.next);
+    assert(!fs->locks.files.root);
     settler_stop(fs);
     stale_close(fs);
     dax_registry_destroy(&fs->dax);

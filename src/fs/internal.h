@@ -51,7 +51,8 @@ struct fs_handle {
     _Atomic uint32_t refs; /* the door's until fs_release, and each read between begin and end */
     struct inode *inode;
     int flags;
-    struct fs_handle *prev, *next; /* of all, for fs_close */
+    struct fs_handle *prev, *next;                 /* of all, for fs_close */
+    struct fs_lock_link lock_owners, lock_waiters; /* who used it for that last (file_lock.c) */
 };
 
 #define FS_CACHE_SHARDS 64
@@ -86,6 +87,14 @@ struct fs {
     struct lock stale_lock;
     struct stale *stale;
     _Atomic uint32_t stale_count;
+
+    /* Locks that programs have on files (file_lock.c). */
+    struct {
+        struct lock lock;
+        struct interval_tree files;
+        _Atomic uint32_t file_count;
+        uint64_t arrivals; /* of waiters so far */
+    } locks;
 
     /* Direct mappings, and who tidies up after them (settle.c). */
     struct dax_registry dax;
@@ -162,6 +171,12 @@ uint64_t stale_from(struct fs *fs, uint64_t ino);
 /* The handle goes, and no call is made with it any more. */
 void stale_release(struct fs *fs, const struct fs_handle *handle);
 void stale_close(struct fs *fs);
+
+/* ---- lock_wait.c ---- */
+
+void handle_locks_init(struct fs_handle *handle);
+/* The handle goes: what was locked through it, and is not unlocked yet, is unlocked. */
+void handle_locks_release(struct fs *fs, struct fs_handle *handle);
 
 /* ---- locking helpers ---- */
 
