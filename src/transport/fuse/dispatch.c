@@ -25,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "transport/convert.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,25 +34,6 @@ struct handed_request {
     struct worker_job job;
     struct door_request dr;
 };
-
-static _Thread_local unsigned shard; /* 0: not chosen yet */
-static _Atomic unsigned shard_next;
-
-static void count(struct door_request *dr, bool error)
-{
-    uint64_t time = clock_now() - dr->begun;
-
-    if (shard == 0)
-        shard =
-            atomic_fetch_add_explicit(&shard_next, 1, memory_order_relaxed) % DOOR_STAT_SHARDS + 1;
-    struct door_stat_shard *stat = &dr->door->stats[dr->op->kind][shard - 1];
-    atomic_fetch_add_explicit(&stat->count, 1, memory_order_relaxed);
-    if (error)
-        atomic_fetch_add_explicit(&stat->errors, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&stat->time, time, memory_order_relaxed);
-    if (time > atomic_load_explicit(&stat->longest, memory_order_relaxed))
-        atomic_store_explicit(&stat->longest, time, memory_order_relaxed); /* near enough */
-}
 
 static void interrupt(fuse_req_t req, void *arg)
 {
@@ -63,7 +45,7 @@ static void interrupt(fuse_req_t req, void *arg)
 
 static void answer_begin(struct door_request *dr, bool error)
 {
-    count(dr, error);
+    door_stats_count(&dr->door->stats, dr->op->kind, dr->begun, error);
     if (dr->interruptible)
         fuse_req_interrupt_func(dr->req, NULL, NULL);
     if (dr->handed_over)
@@ -169,19 +151,6 @@ void door_attributes_changed(const struct door_request *dr, uint64_t ino)
 
 /* ---- answers ---------------------------------------------------------------------------------- */
 
-static void split_time(int64_t nanoseconds, struct timespec *ret_time)
-{
-    int64_t seconds = nanoseconds / 1000000000;
-    int64_t rest = nanoseconds % 1000000000;
-
-    if (rest < 0) { /* before the epoch */
-        seconds--;
-        rest += 1000000000;
-    }
-    ret_time->tv_sec = seconds;
-    ret_time->tv_nsec = rest;
-}
-
 void door_fill_stat(const struct fs_attr *attr, struct stat *ret_stat)
 {
     *ret_stat = (struct stat){
@@ -190,16 +159,14 @@ void door_fill_stat(const struct fs_attr *attr, struct stat *ret_stat)
         .st_nlink = attr->links,
         .st_uid = attr->uid,
         .st_gid = attr->gid,
-        /* the kernel's old 32-bit form, which FUSE carries */
-        .st_rdev = (attr->rdev_minor & 0xff) | (attr->rdev_major & 0xfff) << 8 |
-                   (attr->rdev_minor & ~0xffu) << 12,
+        .st_rdev = convert_device(attr->rdev_major, attr->rdev_minor),
         .st_size = (off_t)attr->size,
         .st_blksize = 4096,
         .st_blocks = (blkcnt_t)(attr->blocks * 8),
     };
-    split_time(attr->atime, &ret_stat->st_atim);
-    split_time(attr->mtime, &ret_stat->st_mtim);
-    split_time(attr->ctime, &ret_stat->st_ctim);
+    convert_split_time(attr->atime, &ret_stat->st_atim);
+    convert_split_time(attr->mtime, &ret_stat->st_mtim);
+    convert_split_time(attr->ctime, &ret_stat->st_ctim);
 }
 
 void door_fill_entry(const struct door *door, const struct fs_attr *attr,
@@ -262,8 +229,11 @@ static void fill_info(const struct door_request *dr, struct fs_handle *handle,
     *ret_info = (struct fuse_file_info){
         .flags = dr->flags,
         .fh = (uint64_t)(uintptr_t)handle,
-        .keep_cache = 1, /* nobody else changes the bytes */
-        .noflush = 1,    /* nothing is held back here: what close(2) would wait for is done */
+        /* Either nobody else changes the bytes, or no page of them is kept. */
+        .keep_cache = !dr->door->options.direct,
+        .direct_io = dr->door->options.direct,
+        /* Nothing is held back here: what close(2) would wait for is done. But locks go with it. */
+        .noflush = !dr->door->options.shared,
         .parallel_direct_writes = 1,
     };
 }
@@ -351,6 +321,13 @@ void door_reply_ioctl(struct door_request *dr, const void *buffer, size_t size)
     answer_end(dr);
 }
 
+void door_reply_lock(struct door_request *dr, const struct flock *lock)
+{
+    answer_begin(dr, false);
+    fuse_reply_lock(dr->req, lock);
+    answer_end(dr);
+}
+
 void door_reply_statfs(struct door_request *dr, const struct statvfs *statfs)
 {
     answer_begin(dr, false);
@@ -362,7 +339,7 @@ static void fill_statx_time(int64_t nanoseconds, struct statx_timestamp *ret_tim
 {
     struct timespec time;
 
-    split_time(nanoseconds, &time);
+    convert_split_time(nanoseconds, &time);
     ret_time->tv_sec = time.tv_sec;
     ret_time->tv_nsec = (uint32_t)time.tv_nsec;
 }
@@ -394,38 +371,7 @@ void door_reply_statx(struct door_request *dr, const struct fs_attr *attr)
 
 /* ---- what was counted -------------------------------------------------------------------------- */
 
-static const char *const kind_names[DOOR_KINDS] = {
-    [DOOR_LOOKUP] = "lookup",       [DOOR_FORGET] = "forget",
-    [DOOR_GETATTR] = "getattr",     [DOOR_SETATTR] = "setattr",
-    [DOOR_STATX] = "statx",         [DOOR_READLINK] = "readlink",
-    [DOOR_MKNOD] = "mknod",         [DOOR_MKDIR] = "mkdir",
-    [DOOR_SYMLINK] = "symlink",     [DOOR_LINK] = "link",
-    [DOOR_UNLINK] = "unlink",       [DOOR_RMDIR] = "rmdir",
-    [DOOR_RENAME] = "rename",       [DOOR_OPEN] = "open",
-    [DOOR_CREATE] = "create",       [DOOR_TMPFILE] = "tmpfile",
-    [DOOR_READ] = "read",           [DOOR_WRITE] = "write",
-    [DOOR_FLUSH] = "flush",         [DOOR_RELEASE] = "release",
-    [DOOR_FSYNC] = "fsync",         [DOOR_FALLOCATE] = "fallocate",
-    [DOOR_LSEEK] = "lseek",         [DOOR_COPY_RANGE] = "copy_file_range",
-    [DOOR_READDIR] = "readdir",     [DOOR_STATFS] = "statfs",
-    [DOOR_GETXATTR] = "getxattr",   [DOOR_SETXATTR] = "setxattr",
-    [DOOR_LISTXATTR] = "listxattr", [DOOR_REMOVEXATTR] = "removexattr",
-    [DOOR_IOCTL] = "ioctl",
-};
-
 bool door_get_stats(const struct door *door, unsigned kind, struct door_kind_stats *ret_stats)
 {
-    if (kind >= DOOR_KINDS)
-        return false;
-    *ret_stats = (struct door_kind_stats){ .name = kind_names[kind] };
-    for (unsigned i = 0; i < DOOR_STAT_SHARDS; i++) {
-        const struct door_stat_shard *stat = &door->stats[kind][i];
-        uint64_t longest = atomic_load_explicit(&stat->longest, memory_order_relaxed);
-        ret_stats->count += atomic_load_explicit(&stat->count, memory_order_relaxed);
-        ret_stats->errors += atomic_load_explicit(&stat->errors, memory_order_relaxed);
-        ret_stats->time += atomic_load_explicit(&stat->time, memory_order_relaxed);
-        if (longest > ret_stats->longest)
-            ret_stats->longest = longest;
-    }
-    return true;
+    return door_stats_get(&door->stats, kind, ret_stats);
 }

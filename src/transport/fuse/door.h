@@ -22,53 +22,13 @@
 #include "base/lock.h"
 #include "fs/fs.h"
 #include "transport/fuse/session.h"
+#include "transport/stats.h"
 #include "transport/worker.h"
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-
-/* Requests of a kind are counted in several places, so that threads seldom share a line. */
-#define DOOR_STAT_SHARDS 8
-
-struct door_stat_shard {
-    _Atomic uint64_t count, errors, time, longest; /* nanoseconds */
-} __attribute__((aligned(64)));
-
-enum door_kind {
-    DOOR_LOOKUP,
-    DOOR_FORGET,
-    DOOR_GETATTR,
-    DOOR_SETATTR,
-    DOOR_STATX,
-    DOOR_READLINK,
-    DOOR_MKNOD,
-    DOOR_MKDIR,
-    DOOR_SYMLINK,
-    DOOR_LINK,
-    DOOR_UNLINK,
-    DOOR_RMDIR,
-    DOOR_RENAME,
-    DOOR_OPEN,
-    DOOR_CREATE,
-    DOOR_TMPFILE,
-    DOOR_READ,
-    DOOR_WRITE,
-    DOOR_FLUSH,
-    DOOR_RELEASE,
-    DOOR_FSYNC,
-    DOOR_FALLOCATE,
-    DOOR_LSEEK,
-    DOOR_COPY_RANGE,
-    DOOR_READDIR,
-    DOOR_STATFS,
-    DOOR_GETXATTR,
-    DOOR_SETXATTR,
-    DOOR_LISTXATTR,
-    DOOR_REMOVEXATTR,
-    DOOR_IOCTL,
-    DOOR_KINDS
-};
 
 struct door {
     struct fs *fs;
@@ -83,7 +43,8 @@ struct door {
     _Atomic bool ring_used; /* a request has come through io_uring */
     _Atomic bool stopping;
     _Atomic uint64_t handed_over; /* requests that went to a worker */
-    struct door_stat_shard stats[DOOR_KINDS][DOOR_STAT_SHARDS];
+    struct door_stats stats;
+    struct fs_lock_door locks; /* of a shared door */
 };
 
 struct door_request;
@@ -115,13 +76,16 @@ struct door_request {
     const void *data;
     size_t size;
     uint64_t offset, other_offset;
-    uint64_t caller; /* the thread that asks, as the kernel numbers it; 0: not known */
+    uint64_t caller; /* the thread (of a lock: the program) that asks, as the kernel numbers it;
+                        0: not known */
+    uint64_t lock_owner;
     struct fs_handle *handle, *other_handle;
     uint32_t mode, mask;
     uint64_t device;
     int flags;
     bool kill_suidgid;
     bool plus;
+    bool flock, sleep; /* of locks: the kind, and that the answer can wait */
     struct fs_attr attr;
 };
 
@@ -152,6 +116,7 @@ void door_reply_written(struct door_request *dr, size_t size);
 void door_reply_length(struct door_request *dr, size_t size); /* of an attribute's value */
 void door_reply_offset(struct door_request *dr, uint64_t offset);
 void door_reply_ioctl(struct door_request *dr, const void *buffer, size_t size);
+void door_reply_lock(struct door_request *dr, const struct flock *lock);
 void door_reply_statfs(struct door_request *dr, const struct statvfs *statfs);
 
 /* Fills what libfuse wants from attributes; the first also the timeouts. */
@@ -176,6 +141,7 @@ void ops_file_install(struct fuse_lowlevel_ops *table);
 void ops_dir_install(struct fuse_lowlevel_ops *table);
 void ops_xattr_install(struct fuse_lowlevel_ops *table);
 void ops_ioctl_install(struct fuse_lowlevel_ops *table);
+void ops_lock_install(struct fuse_lowlevel_ops *table);
 
 /* The table is built once, before the first session. */
 const struct fuse_lowlevel_ops *door_operations(void);

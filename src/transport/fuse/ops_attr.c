@@ -2,6 +2,7 @@
 /* Operations on attributes: getattr, setattr, statx, and statfs of the whole. */
 #include "transport/fuse/door.h"
 
+#include "transport/convert.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -61,17 +62,6 @@ static int run_setattr(struct door_request *dr)
     return 0;
 }
 
-/* Times beyond 64-bit nanoseconds (the years 1677 to 2262) become the nearest that can be kept. */
-static int64_t join_time(const struct timespec *time)
-{
-    int64_t nanoseconds;
-
-    if (__builtin_mul_overflow((int64_t)time->tv_sec, (int64_t)1000000000, &nanoseconds) ||
-        __builtin_add_overflow(nanoseconds, (int64_t)time->tv_nsec, &nanoseconds))
-        return time->tv_sec < 0 ? INT64_MIN : INT64_MAX;
-    return nanoseconds;
-}
-
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *stat, int set,
                        struct fuse_file_info *info)
 {
@@ -99,9 +89,9 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *stat, int se
             .uid = stat->st_uid,
             .gid = stat->st_gid,
             .size = (uint64_t)stat->st_size,
-            .atime = join_time(&stat->st_atim),
-            .mtime = join_time(&stat->st_mtim),
-            .ctime = join_time(&stat->st_ctim),
+            .atime = convert_join_time(&stat->st_atim),
+            .mtime = convert_join_time(&stat->st_mtim),
+            .ctime = convert_join_time(&stat->st_ctim),
         },
     };
 

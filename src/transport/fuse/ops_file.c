@@ -218,21 +218,6 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
     door_dispatch(&dr, req, &op);
 }
 
-static int run_flush(struct door_request *dr)
-{
-    door_reply_error(dr, 0); /* nothing is held back until close */
-    return 0;
-}
-
-static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *info)
-{
-    static const struct door_op op = { DOOR_FLUSH, false, run_flush };
-    struct door_request dr = { .ino = ino };
-
-    (void)info;
-    door_dispatch(&dr, req, &op);
-}
-
 static int run_release(struct door_request *dr)
 {
     fs_release(dr->door->fs, dr->handle);
@@ -377,7 +362,6 @@ void ops_file_install(struct fuse_lowlevel_ops *table)
     table->tmpfile = op_tmpfile;
     table->read = op_read;
     table->write = op_write;
-    table->flush = op_flush;
     table->release = op_release;
     table->fsync = op_fsync;
     table->fallocate = op_fallocate;

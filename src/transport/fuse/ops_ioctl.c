@@ -9,22 +9,11 @@
 #include "transport/fuse/door.h"
 
 #include "media/pool.h"
+#include "transport/convert.h"
 #include <daxfuse/ioctl.h>
 #include <errno.h>
 #include <linux/fs.h>
 #include <string.h>
-
-static const struct {
-    uint32_t flag;
-    uint32_t xflag;
-} xflags[] = {
-    { DXF_FLAG_IMMUTABLE, FS_XFLAG_IMMUTABLE },
-    { DXF_FLAG_APPEND, FS_XFLAG_APPEND },
-    { DXF_FLAG_NODUMP, FS_XFLAG_NODUMP },
-    { DXF_FLAG_NOATIME, FS_XFLAG_NOATIME },
-    { DXF_FLAG_DAX, FS_XFLAG_DAX },
-};
-#define XFLAGS (sizeof(xflags) / sizeof(xflags[0]))
 
 static int ioctl_getflags(struct door_request *dr)
 {
@@ -41,14 +30,12 @@ static int ioctl_getflags(struct door_request *dr)
 static int ioctl_getxflags(struct door_request *dr)
 {
     struct fs_attr attr;
-    struct fsxattr fsx = { 0 };
+    struct fsxattr fsx;
     int error = fs_getattr(dr->door->fs, &dr->rq, dr->ino, &attr);
 
     if (error)
         return error;
-    for (size_t i = 0; i < XFLAGS; i++)
-        if (attr.flags & xflags[i].flag)
-            fsx.fsx_xflags |= xflags[i].xflag;
+    convert_flags_to_fsxattr(attr.flags, &fsx);
     door_reply_ioctl(dr, &fsx, sizeof(fsx));
     return 0;
 }
@@ -77,21 +64,14 @@ static int ioctl_setflags(struct door_request *dr)
 static int ioctl_setxflags(struct door_request *dr)
 {
     struct fsxattr fsx;
-    uint32_t flags = 0;
+    uint32_t flags;
 
     if (dr->size < sizeof(fsx))
         return -EINVAL;
     memcpy(&fsx, dr->data, sizeof(fsx));
-    if (fsx.fsx_extsize != 0 || fsx.fsx_projid != 0 || fsx.fsx_cowextsize != 0)
-        return -EOPNOTSUPP;
-    for (size_t i = 0; i < XFLAGS; i++) {
-        if (fsx.fsx_xflags & xflags[i].xflag) {
-            flags |= xflags[i].flag;
-            fsx.fsx_xflags &= ~xflags[i].xflag;
-        }
-    }
-    if (fsx.fsx_xflags & ~(uint32_t)FS_XFLAG_HASATTR)
-        return -EOPNOTSUPP;
+    int error = convert_fsxattr_to_flags(&fsx, &flags);
+    if (error)
+        return error;
     return set_flags(dr, flags);
 }
 

@@ -7,6 +7,7 @@
  */
 #include "transport/fuse/door.h"
 
+#include "transport/convert.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -35,14 +36,12 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     door_dispatch(&dr, req, &op);
 }
 
-/* The kernel decodes and encodes device numbers in its old 32-bit form. */
 static int run_mknod(struct door_request *dr)
 {
     struct fs_attr attr;
-    uint32_t major = (uint32_t)(dr->device >> 8) & 0xfff;
-    uint32_t minor = (uint32_t)(dr->device & 0xff) | (uint32_t)((dr->device >> 12) & 0xfff00);
-    int error =
-        fs_mknod(dr->door->fs, &dr->rq, dr->ino, fs_name(dr->name), dr->mode, major, minor, &attr);
+    uint32_t device = (uint32_t)dr->device;
+    int error = fs_mknod(dr->door->fs, &dr->rq, dr->ino, fs_name(dr->name), dr->mode,
+                         convert_device_major(device), convert_device_minor(device), &attr);
 
     if (error)
         return error;
@@ -202,11 +201,10 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
     struct door *door = door_of(req);
-    struct door_stat_shard *stat = &door->stats[DOOR_FORGET][0];
 
     for (size_t i = 0; i < count; i++)
         fs_forget(door->fs, forgets[i].ino, forgets[i].nlookup);
-    atomic_fetch_add_explicit(&stat->count, count, memory_order_relaxed);
+    door_stats_add(&door->stats, DOOR_FORGET, count);
     fuse_reply_none(req);
 }
 

@@ -46,19 +46,26 @@ static void op_init(void *arg, struct fuse_conn_info *conn)
         FUSE_CAP_PARALLEL_DIROPS,  FUSE_CAP_HANDLE_KILLPRIV_V2, FUSE_CAP_READDIRPLUS,
         FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_CACHE_SYMLINKS,     FUSE_CAP_IOCTL_DIR,
     };
-    /* Splicing out of the pool is slower than copying; the kernel keeps locks by itself; a changed time
-     * is our own writer's; the server owns the size. */
+    /* Splicing out of the pool is slower than copying; a changed time is our own writer's; the server
+     * owns the size. */
     static const uint64_t unwanted[] = {
         FUSE_CAP_SPLICE_READ,     FUSE_CAP_SPLICE_WRITE,    FUSE_CAP_SPLICE_MOVE,
-        FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_WRITEBACK_CACHE, FUSE_CAP_POSIX_LOCKS,
-        FUSE_CAP_FLOCK_LOCKS,     FUSE_CAP_HANDLE_KILLPRIV,
+        FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_WRITEBACK_CACHE, FUSE_CAP_HANDLE_KILLPRIV,
     };
+    /* Of a mount that is the only door the kernel keeps the locks by itself. */
+    static const uint64_t of_shared[] = { FUSE_CAP_POSIX_LOCKS, FUSE_CAP_FLOCK_LOCKS };
     struct door *door = arg;
 
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
         fuse_set_feature_flag(conn, wanted[i]);
     for (size_t i = 0; i < sizeof(unwanted) / sizeof(unwanted[0]); i++)
         fuse_unset_feature_flag(conn, unwanted[i]);
+    for (size_t i = 0; i < sizeof(of_shared) / sizeof(of_shared[0]); i++) {
+        if (door->options.shared)
+            fuse_set_feature_flag(conn, of_shared[i]);
+        else
+            fuse_unset_feature_flag(conn, of_shared[i]);
+    }
     if (!door->options.io_uring)
         fuse_unset_feature_flag(conn, FUSE_CAP_OVER_IO_URING);
     conn->max_write = REQUEST_SIZE_MAX;
@@ -80,6 +87,7 @@ const struct fuse_lowlevel_ops *door_operations(void)
     ops_dir_install(&table);
     ops_xattr_install(&table);
     ops_ioctl_install(&table);
+    ops_lock_install(&table);
     return &table;
 }
 
@@ -262,6 +270,10 @@ int door_open(struct fs *fs, const struct door_options *options, struct door **r
         return -ENOMEM;
     door->fs = fs;
     door->options = *options;
+    /* Who waits for a lock must not keep an entry of a ring (ops_lock.c). */
+    if (options->shared)
+        door->options.io_uring = false;
+    fs_lock_door_init(&door->locks);
     door->timeout = options->timeout;
     fuse_set_log_func(log_libfuse);
     door->session = session_create(door);
@@ -396,6 +408,8 @@ void door_detach(struct door *door)
     if (door->detached)
         return;
     door->detached = true;
+    /* Answers who waits, while the connection is there. */
+    fs_lock_forget_door(door->fs, &door->locks);
     if (is_anothers(door)) {
         /* libfuse would unmount by the path. All that is ours is the connection: it closes when
          * something else takes its descriptor, which libfuse closes in the end. */
@@ -432,6 +446,8 @@ const char *door_transport_reason(const struct door *door)
 
     if (atomic_load(&door->ring_used))
         return "the kernel allows it";
+    if (door->options.shared)
+        return "the pool has other doors, and locks are kept here";
     if (!door->options.io_uring)
         return "no_io_uring was asked for";
     if (door->capable & FUSE_CAP_OVER_IO_URING)

@@ -8,6 +8,7 @@
 #ifndef DAXFUSE_TRANSPORT_FUSE_SESSION_H
 #define DAXFUSE_TRANSPORT_FUSE_SESSION_H
 
+#include "transport/stats.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +22,9 @@ struct door_options {
     const char *kernel;     /* options of mount(2) passed on, comma-separated, or ""; borrowed */
     bool read_only;
     bool allow_other;
-    bool io_uring;        /* try it */
+    bool io_uring;        /* try it; not of a shared door */
+    bool direct;          /* others change files: no page of theirs is kept here */
+    bool shared;          /* the filesystem has other doors: locks are kept in the server */
     bool debug;           /* libfuse prints each request */
     unsigned queue_depth; /* of a ring; 0: libfuse's */
     unsigned max_threads; /* of the classic loop, and of the workers */
@@ -62,10 +65,6 @@ unsigned door_kernel_minor(const struct door *door);
 const char *door_mountpoint(const struct door *door);
 uint64_t door_handed_over(const struct door *door);
 
-struct door_kind_stats {
-    const char *name;
-    uint64_t count, errors, time, longest; /* nanoseconds, from decoding to answer */
-};
 /* kind from 0; false: no such kind. */
 bool door_get_stats(const struct door *door, unsigned kind, struct door_kind_stats *ret_stats);
 
