@@ -476,6 +476,23 @@ START_TEST(the_same_region_keeps_its_mapping)
 }
 END_TEST
 
+START_TEST(no_descriptor_stays_open)
+{
+    unsigned before;
+
+    front_start(&front, FRONT_FEATURES, 1, 64);
+    guest_round_trip(&front, 0, 0, "its thread has its own by now");
+    before = fds_open();
+    for (unsigned i = 0; i < 20; i++) {
+        front_set_memory(&front);
+        front_queue_set_up(&front, 0, 64, front_queue_stop(&front, 0));
+    }
+    guest_round_trip(&front, 0, 0, "and it has the last one"); /* the thread closed the others */
+    (void)front_get(&front, VHOST_USER_GET_FEATURES);
+    ck_assert_uint_eq(fds_open(), before);
+}
+END_TEST
+
 /* ---- the socket -------------------------------------------------------------------------- */
 
 static int open_at(const char *where, int fd, struct vhost_device **ret_device)
@@ -566,6 +583,7 @@ int main(void)
     tcase_add_test(tcase, dropped_from_another_thread);
     tcase_add_test(tcase, memory_tables_that_may_not_be);
     tcase_add_test(tcase, the_same_region_keeps_its_mapping);
+    tcase_add_test(tcase, no_descriptor_stays_open);
     tcase_add_test(tcase, the_socket_file);
     tcase_add_test(tcase, a_socket_that_is_given);
     suite_add_tcase(suite, tcase);

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A request's way: decoded, checked against the session, run where it came in and may not wait; and
+ * only when fs says that something must be waited for, run again in a worker, which may.
+ *
+ * A queue that stops (the VMM pauses its guest) lets nobody at the guest's memory. A request that
+ * comes to that point before anything was done is kept as it is, one that was done is kept with its
+ * answer; both go on when the queue does, or are given up when the guest begins anew. In between
+ * they are parked.
+ */
+#include "transport/virtiofs/encode.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct guest_parked {
+    struct guest_parked *next;
+    struct vhost_request *request;
+    size_t size; /* of the answer; 0: it has not been run */
+    char answer[];
+};
+
+struct guest_job {
+    struct worker_job job; /* first */
+    struct guest *guest;
+    uint32_t epoch;
+};
+
+static void process(struct guest *guest, struct vhost_request *request, bool in_worker);
+
+/* ---- who is at work -------------------------------------------------------------------------- */
+
+static void active_begin(struct guest *guest)
+{
+    pthread_mutex_lock(&guest->mutex);
+    guest->active++;
+    pthread_mutex_unlock(&guest->mutex);
+}
+
+static void active_end(struct guest *guest)
+{
+    pthread_mutex_lock(&guest->mutex);
+    if (--guest->active == 0)
+        pthread_cond_broadcast(&guest->idle);
+    pthread_mutex_unlock(&guest->mutex);
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+static int check_session(const struct guest_request *gr)
+{
+    int state = atomic_load_explicit(&gr->guest->state, memory_order_acquire);
+
+    if (state != GUEST_READY && !(gr->op->flags & OP_ANYTIME))
+        return -EIO;
+    if ((gr->op->flags & OP_CHANGES) && gr->guest->options.read_only)
+        return -EROFS;
+    return 0;
+}
+
+/* The node and the handle that the operation is about, unless a first run has them already. */
+static int resolve(struct guest_request *gr)
+{
+    const uint32_t flags = gr->op->flags;
+    struct guest *guest = gr->guest;
+    int r = 0;
+
+    if ((flags & OP_NODE) && !gr->node_pinned) {
+        r = nodes_pin(&guest->nodes, gr->header.nodeid, &gr->ino);
+        gr->node_pinned = r == 0;
+    }
+    if (r == 0 && (flags & (OP_FILE | OP_DIRECTORY)) && !gr->handle_used) {
+        enum handle_kind kind =
+            (flags & OP_FILE ? HANDLE_FILE : 0) | (flags & OP_DIRECTORY ? HANDLE_DIRECTORY : 0);
+
+        r = handles_use(&guest->handles, gr->in.fh, gr->header.nodeid, kind, &gr->handle);
+        gr->handle_used = r == 0;
+        if (r == 0)
+            gr->ino = fs_handle_ino(gr->handle);
+    }
+    return r;
+}
+
+static void let_go(struct guest_request *gr)
+{
+    if (gr->handle_used)
+        handles_unuse(&gr->guest->handles, gr->in.fh);
+    if (gr->node_pinned)
+        nodes_unpin(&gr->guest->nodes, gr->header.nodeid);
+    guest_decode_free(gr);
+}
+
+static int run(struct guest_request *gr)
+{
+    int r = check_session(gr);
+
+    if (r == 0 && (gr->op->flags & OP_SLOW) && !gr->in_worker)
+        return -EAGAIN;
+    if (r == 0)
+        r = resolve(gr);
+    return r == 0 ? gr->op->run(gr) : r;
+}
+
+static bool hand_over(const struct guest_request *gr);
+
+/* What is to be done after a run, or a decoding, that said so; the last use of *gr. */
+static void finish(struct guest_request *gr, int r)
+{
+    struct guest *guest = gr->guest;
+
+    if (r == -EAGAIN && !gr->in_worker) {
+        if (hand_over(gr))
+            return;
+        r = -ENOMEM;
+    }
+    if (r == -ECANCELED)
+        guest_park(guest, gr->request, NULL, 0);
+    else if (r < 0)
+        guest_answer_error(gr, r);
+    let_go(gr);
+    active_end(guest);
+}
+
+static void worker_run(struct worker_job *job)
+{
+    struct guest_request *gr = (struct guest_request *)job;
+
+    finish(gr, run(gr));
+    free(gr);
+}
+
+static bool hand_over(const struct guest_request *gr)
+{
+    struct guest_request *handed = malloc(sizeof(*handed));
+
+    if (!handed)
+        return false;
+    *handed = *gr;
+    handed->job.run = worker_run;
+    handed->rq.wait = NULL;
+    handed->in_worker = true;
+    atomic_fetch_add_explicit(&gr->guest->handed_over, 1, memory_order_relaxed);
+    worker_submit(gr->guest->options.workers, &handed->job);
+    return true;
+}
+
+static void process(struct guest *guest, struct vhost_request *request, bool in_worker)
+{
+    struct guest_request gr; /* large: only what is read before it is written is set */
+    int r;
+
+    gr.guest = guest;
+    gr.request = request;
+    gr.op = NULL;
+    gr.begun = door_now();
+    gr.epoch = atomic_load_explicit(&guest->epoch, memory_order_acquire);
+    gr.in_worker = in_worker;
+    gr.wait = (struct lock_wait){ .nowait = true };
+    gr.header = (struct fuse_in_header){ 0 };
+    gr.payload_at = gr.payload_size = 0;
+    gr.more = NULL;
+    gr.more_inline[0] = '\0';
+    gr.more_size = gr.bytes_at = gr.bytes_size = 0;
+    gr.handle = NULL;
+    gr.ino = 0;
+    gr.node_pinned = gr.handle_used = false;
+    active_begin(guest);
+    r = guest_decode(&gr);
+    gr.rq = (struct fs_request){
+        .uid = gr.header.uid,
+        .gid = gr.header.gid,
+        .in_group = true, /* the guest's kernel has cleared the bit already */
+        .wait = in_worker ? NULL : &gr.wait,
+        .door = guest->options.dax_door,
+    };
+    if (r == 0)
+        r = run(&gr);
+    else if (r == -EAGAIN)
+        r = -EIO;
+    finish(&gr, r);
+}
+
+void guest_dispatch(struct guest *guest, struct vhost_request *request)
+{
+    if (atomic_load_explicit(&guest->parked_count, memory_order_relaxed) > 0)
+        guest_resume(guest);
+    process(guest, request, false);
+}
+
+/* ---- queues that stop ------------------------------------------------------------------------ */
+
+static void park(struct guest *guest, struct guest_parked *parked)
+{
+    pthread_mutex_lock(&guest->mutex);
+    parked->next = guest->parked;
+    guest->parked = parked;
+    atomic_fetch_add(&guest->parked_count, 1);
+    pthread_mutex_unlock(&guest->mutex);
+}
+
+static struct guest_parked *unpark_all(struct guest *guest)
+{
+    struct guest_parked *list;
+
+    pthread_mutex_lock(&guest->mutex);
+    list = guest->parked;
+    guest->parked = NULL;
+    atomic_store(&guest->parked_count, 0);
+    pthread_mutex_unlock(&guest->mutex);
+    return list;
+}
+
+void guest_park(struct guest *guest, struct vhost_request *request, const void *answer, size_t size)
+{
+    struct guest_parked *parked = malloc(sizeof(*parked) + size);
+
+    if (!parked) {
+        vhost_complete(request, 0);
+        return;
+    }
+    parked->request = request;
+    parked->size = size;
+    if (size > 0)
+        memcpy(parked->answer, answer, size);
+    park(guest, parked);
+}
+
+/* False: its queue still is stopped. */
+static bool resume_one(struct guest *guest, struct guest_parked *parked)
+{
+    int r = vhost_access_begin(parked->request), ended;
+
+    if (r < 0)
+        return false;
+    if (parked->size > 0)
+        r = vhost_write(parked->request, 0, parked->answer, parked->size);
+    ended = vhost_access_end(parked->request);
+    if (parked->size == 0)
+        process(guest, parked->request, true);
+    else
+        vhost_complete(parked->request, r == 0 && ended == 0 ? parked->size : 0);
+    free(parked);
+    return true;
+}
+
+static bool submit(struct guest *guest, void (*run_job)(struct worker_job *job), uint32_t epoch)
+{
+    struct guest_job *job = malloc(sizeof(*job));
+
+    if (!job)
+        return false;
+    *job = (struct guest_job){ .job.run = run_job, .guest = guest, .epoch = epoch };
+    active_begin(guest);
+    worker_submit(guest->options.workers, &job->job);
+    return true;
+}
+
+static void resume_run(struct worker_job *job)
+{
+    struct guest *guest = ((struct guest_job *)job)->guest;
+    struct guest_parked *list;
+
+    free(job);
+    atomic_store(&guest->resuming, false);
+    list = unpark_all(guest);
+    while (list) {
+        struct guest_parked *parked = list;
+
+        list = list->next;
+        if (!resume_one(guest, parked))
+            park(guest, parked);
+    }
+    active_end(guest);
+}
+
+void guest_resume(struct guest *guest)
+{
+    if (atomic_load(&guest->parked_count) == 0 || atomic_exchange(&guest->resuming, true))
+        return;
+    if (!submit(guest, resume_run, 0))
+        atomic_store(&guest->resuming, false); /* the next request tries again */
+}
+
+void guest_give_up_parked(struct guest *guest)
+{
+    struct guest_parked *list = unpark_all(guest);
+
+    while (list) {
+        struct guest_parked *parked = list;
+
+        list = list->next;
+        vhost_complete(parked->request, 0);
+        free(parked);
+    }
+}
+
+/* ---- its life -------------------------------------------------------------------------------- */
+
+int guest_open(const struct guest_options *options, struct guest **ret_guest)
+{
+    struct guest *guest = aligned_alloc(64, sizeof(*guest));
+
+    _Static_assert(sizeof(*guest) % 64 == 0, "counters fill cache lines");
+    if (!guest)
+        return -ENOMEM;
+    memset(guest, 0, sizeof(*guest));
+    guest->options = *options;
+    guest->timeout = options->cache == GUEST_CACHE_ALWAYS ? 24 * 60 * 60
+                     : options->cache == GUEST_CACHE_AUTO ? 1
+                                                          : 0;
+    nodes_init(&guest->nodes, options->fs, options->root);
+    handles_init(&guest->handles, options->fs);
+    pthread_rwlock_init(&guest->session, NULL);
+    pthread_mutex_init(&guest->mutex, NULL);
+    pthread_cond_init(&guest->idle, NULL);
+    *ret_guest = guest;
+    return 0;
+}
+
+static void forget_session(struct guest *guest, uint32_t epoch)
+{
+    pthread_rwlock_wrlock(&guest->session);
+    /* Else an INIT has come in between, and all that is there is of its session. */
+    if (atomic_load(&guest->epoch) == epoch) {
+        atomic_store(&guest->state, GUEST_NEW);
+        atomic_store(&guest->epoch, ++epoch);
+        handles_clear(&guest->handles, epoch);
+        nodes_clear(&guest->nodes, epoch);
+    }
+    pthread_rwlock_unlock(&guest->session);
+}
+
+static void reset_run(struct worker_job *job)
+{
+    struct guest *guest = ((struct guest_job *)job)->guest;
+
+    forget_session(guest, ((struct guest_job *)job)->epoch);
+    free(job);
+    active_end(guest);
+}
+
+void guest_reset(struct guest *guest)
+{
+    guest_give_up_parked(guest);
+    (void)submit(guest, reset_run, atomic_load(&guest->epoch)); /* else the next INIT does it */
+}
+
+static void wait_idle(struct guest *guest)
+{
+    pthread_mutex_lock(&guest->mutex);
+    while (guest->active > 0)
+        pthread_cond_wait(&guest->idle, &guest->mutex);
+    pthread_mutex_unlock(&guest->mutex);
+}
+
+void guest_close(struct guest *guest)
+{
+    if (!guest)
+        return;
+    guest_give_up_parked(guest);
+    wait_idle(guest);
+    guest_give_up_parked(guest); /* what was under way then */
+    forget_session(guest, atomic_load(&guest->epoch));
+    handles_destroy(&guest->handles);
+    nodes_destroy(&guest->nodes);
+    if (guest->options.root != 1)
+        fs_forget(guest->options.fs, guest->options.root, 1);
+    pthread_cond_destroy(&guest->idle);
+    pthread_mutex_destroy(&guest->mutex);
+    pthread_rwlock_destroy(&guest->session);
+    free(guest);
+}
+
+bool guest_get_stats(const struct guest *guest, unsigned kind, struct door_kind_stats *ret_stats)
+{
+    return door_stats_get(&guest->stats, kind, ret_stats);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The nodes of a guest: what it has looked up and not forgotten.
+ *
+ * Owns the references of fs/ that lookups gave: as many as the guest's count says. A node id is a
+ * slot and a generation, never an inode number or a pointer, so a guest can name what was looked up
+ * through this door and nothing else; the export's root is FUSE_ROOT_ID, always there, and its
+ * reference is the caller's.
+ *
+ * Invariants
+ * N1 There is one node for an inode while the guest has it.
+ * N2 A pinned node keeps its inode: a forget that comes meanwhile makes the id stale at once, and
+ *    gives the last reference back when the last pin goes. So no request acts on an inode number
+ *    that has become somebody else's.
+ * N3 No more is given back than there is.
+ * N4 What a request of an earlier epoch brings is refused: nodes_clear leaves nothing behind.
+ *
+ * Any thread. One mutex inside, a leaf: fs/ is called without it.
+ */
+#ifndef DAXFUSE_TRANSPORT_VIRTIOFS_NODE_H
+#define DAXFUSE_TRANSPORT_VIRTIOFS_NODE_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+struct fs;
+struct node_slot;
+
+struct nodes {
+    struct fs *fs;
+    uint64_t root; /* inode number of the export's root */
+    pthread_mutex_t mutex;
+    struct node_slot *slots;
+    uint32_t *buckets;   /* by inode number: the first slot + 1 */
+    uint32_t size, used; /* slots there are, and that ever were used; as many buckets as slots */
+    uint32_t free;       /* the first free slot + 1 */
+    uint32_t count;      /* of nodes */
+    uint32_t generation; /* of the last one */
+    uint32_t epoch;
+};
+
+void nodes_init(struct nodes *nodes, struct fs *fs, uint64_t root);
+/* Nothing is pinned. */
+void nodes_destroy(struct nodes *nodes);
+
+/* The inode was looked up: takes over one reference of it. -ENOMEM, -ENOTCONN another epoch: the
+ * reference is still the caller's. */
+int nodes_add(struct nodes *nodes, uint32_t epoch, uint64_t ino, uint64_t *ret_id);
+/* The inode stays what it is until nodes_unpin of the same id. -ESTALE. */
+int nodes_pin(struct nodes *nodes, uint64_t id, uint64_t *ret_ino);
+void nodes_unpin(struct nodes *nodes, uint64_t id);
+/* The guest forgets so many lookups. Ids that are not there, counts too large: no harm. */
+void nodes_forget(struct nodes *nodes, uint64_t id, uint64_t count);
+/* All is forgotten; a new epoch begins. */
+void nodes_clear(struct nodes *nodes, uint32_t epoch);
+uint32_t nodes_count(struct nodes *nodes);
+
+#endif

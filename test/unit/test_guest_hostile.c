@@ -1,0 +1,684 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A guest that means harm (L6): lengths, counts, names, node ids and handles that are wrong,
+ * requests at the wrong time, answers with no room or no place, and bytes at random. The answer is
+ * an error, or none.
+ */
+#include "test_guest.h"
+
+#include "transport/virtiofs/decode.h"
+
+#include <sched.h>
+
+static uint8_t bytes[70000];
+
+START_TEST(test_lengths)
+{
+    struct fuse_in_header *header = (void *)bytes;
+    const struct fuse_getattr_in in = { 0 };
+    size_t size = put_request(&client, bytes, FUSE_GETATTR, 1, &in, sizeof(in), NULL, 0);
+
+    for (size_t sent = 0; sent < size; sent++)
+        ck_assert_int_eq(ask_raw(&client, bytes, sent, ROOM), -EINVAL);
+    for (uint32_t length = 0; length < size + 40; length++) {
+        header->len = length;
+        ck_assert_int_eq(ask_raw(&client, bytes, size + 20, ROOM), length == size ? 0 : -EINVAL);
+    }
+    header->len = UINT32_MAX;
+    ck_assert_int_eq(ask_raw(&client, bytes, size, ROOM), -EINVAL);
+    header->len = (uint32_t)size;
+    header->total_extlen = 1;
+    ck_assert_int_eq(ask_raw(&client, bytes, size, ROOM), -EINVAL);
+    header->total_extlen = 0;
+    /* No room for the answer: an error; none for that: nothing. */
+    for (size_t room = 0; room < 16 + sizeof(struct fuse_attr_out); room++)
+        ck_assert_int_eq(ask_raw(&client, bytes, size, room), room < 16 ? 1 : -EINVAL);
+    ck_assert_int_eq(ask_raw(&client, bytes, size, 16 + sizeof(struct fuse_attr_out)), 0);
+}
+END_TEST
+
+/* Nothing is made when there is no room to say so. */
+START_TEST(test_no_room_nothing_done)
+{
+    const struct fuse_mkdir_in in = { .mode = 0755 };
+    uint64_t node;
+
+    client.room = 16 + 127;
+    ck_assert_int_eq(ASK_NAME(FUSE_MKDIR, 1, in, "d"), -EINVAL);
+    client.room = 0;
+    ck_assert_int_eq(ask_lookup(1, "d", &node), -ENOENT);
+    ck_assert_int_eq(ask(FUSE_SYMLINK, 1, NULL, 0, "s\0target", 9), 0);
+    node = ANSWER(struct fuse_entry_out)->nodeid;
+    client.room = 16 + 5;
+    ck_assert_int_eq(ask(FUSE_READLINK, node, NULL, 0, NULL, 0), -EINVAL);
+}
+END_TEST
+
+START_TEST(test_operations_unknown)
+{
+    static const uint32_t unknown[] = { 0,          7,           19,          FUSE_GETLK,
+                                        FUSE_SETLK, FUSE_SETLKW, FUSE_ACCESS, FUSE_BMAP,
+                                        FUSE_POLL,  54,          4096,        UINT32_MAX };
+
+    for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
+        ck_assert_int_eq(ask(unknown[i], 1, NULL, 0, NULL, 0), -ENOSYS);
+    ck_assert_int_eq(ask(FUSE_INTERRUPT, 0, bytes, 8, NULL, 0), 1);
+}
+END_TEST
+
+START_TEST(test_names)
+{
+    const struct fuse_mkdir_in in = { .mode = 0755 };
+    char name[5000];
+    uint64_t node;
+
+    memset(name, 'n', sizeof(name));
+    for (size_t length = 0; length < sizeof(name); length += length < 300 ? 1 : 1000) {
+        name[length] = '\0';
+        int expected = length == 0 ? -EINVAL : length > 255 ? -ENAMETOOLONG : 0;
+        ck_assert_int_eq(ask(FUSE_MKDIR, 1, &in, sizeof(in), name, length + 1), expected);
+        name[length] = 'n';
+    }
+    ck_assert_int_eq(ask(FUSE_MKDIR, 1, &in, sizeof(in), "x", 1), -EINVAL); /* no NUL */
+    ck_assert_int_eq(ask(FUSE_MKDIR, 1, &in, sizeof(in), "x\0y", 3), -EINVAL);
+    ck_assert_int_eq(ask(FUSE_MKDIR, 1, &in, sizeof(in), "x\0\0", 3), -EINVAL);
+    ck_assert_int_eq(ask(FUSE_MKDIR, 1, &in, sizeof(in), "a/b", 4), -EINVAL);
+    ck_assert_int_eq(ask(FUSE_MKDIR, 1, &in, sizeof(in), "/", 2), -EINVAL);
+    ck_assert_int_eq(ask(FUSE_MKDIR, 1, &in, sizeof(in), ".", 2), -EEXIST);
+    ck_assert_int_eq(ask(FUSE_MKDIR, 1, &in, sizeof(in), "..", 3), -EEXIST);
+    ck_assert_int_eq(ask_lookup(1, "../../etc", &node), -EINVAL);
+    ck_assert_int_eq(ask(FUSE_SYMLINK, 1, NULL, 0, "a\0b\0c", 6), -EINVAL);
+    ck_assert_int_eq(ask(FUSE_SYMLINK, 1, NULL, 0, "a\0", 2), -EINVAL);
+    ck_assert_int_eq(ask(FUSE_SYMLINK, 1, NULL, 0, "a\0\0", 3), -ENOENT);
+    ck_assert_int_eq(ask(FUSE_SYMLINK, 1, NULL, 0, NULL, 0), -EINVAL);
+    memset(bytes, 't', sizeof(bytes));
+    memcpy(bytes, "l", 2);
+    bytes[2 + 4095] = '\0';
+    ck_assert_int_eq(ask(FUSE_SYMLINK, 1, NULL, 0, bytes, 2 + 4096), 0);
+    bytes[2 + 4095] = 't';
+    bytes[2 + 4096] = '\0';
+    memcpy(bytes, "m", 2);
+    ck_assert_int_eq(ask(FUSE_SYMLINK, 1, NULL, 0, bytes, 2 + 4097), -ENAMETOOLONG);
+    ck_assert_int_eq(ask(FUSE_SYMLINK, 1, NULL, 0, bytes, 60000), -ENAMETOOLONG);
+    ck_assert_int_eq(ask(FUSE_RENAME, 1, &(struct fuse_rename_in){ 1 }, 8, "nn\0x/y", 7), -EINVAL);
+    ck_assert_int_eq(ask(FUSE_RENAME, 1, &(struct fuse_rename_in){ 1 }, 8, "nn\0", 3), -EINVAL);
+}
+END_TEST
+
+START_TEST(test_nodes)
+{
+    static const uint64_t made_up[] = { 0, 2, 64, UINT32_MAX, 1ull << 32, UINT64_MAX };
+    const struct fuse_getattr_in get = { 0 };
+    const struct guest_options options = guest_fixture_options();
+    struct fuse_link_in link = { 0 };
+    struct guest *first = guest;
+    uint64_t node, others, fh;
+
+    for (size_t i = 0; i < sizeof(made_up) / sizeof(made_up[0]); i++) {
+        ck_assert_int_eq(ASK(FUSE_GETATTR, made_up[i], get), -ESTALE);
+        link.oldnodeid = made_up[i];
+        ck_assert_int_eq(ASK_NAME(FUSE_LINK, 1, link, "l"), -ESTALE);
+        ck_assert_int_eq(ask_forget(made_up[i], UINT64_MAX), 1);
+    }
+    ck_assert_int_eq(ask_create(1, "f", O_RDWR, &node, &fh), 0);
+    ck_assert_int_eq(ASK(FUSE_GETATTR, node + 1, get), -ESTALE);
+    ck_assert_int_eq(ASK(FUSE_GETATTR, node + (1ull << 32), get), -ESTALE);
+    /* Of another door. */
+    guest_fixture_open(&options);
+    ck_assert_int_eq(ask_init(), 0);
+    ck_assert_int_eq(ASK(FUSE_GETATTR, node, get), -ESTALE);
+    ck_assert_int_eq(ask_read(node, fh, 0, 10), -EBADF);
+    ck_assert_int_eq(ask_lookup(1, "f", &others), 0);
+    ck_assert_int_eq(ask_read(others, fh, 0, 10), -EBADF);
+    guest_close(guest);
+    client.guest = guest = first;
+    /* More forgotten than there was, and again. */
+    ck_assert_int_eq(ask_lookup(1, "f", &others), 0);
+    ck_assert_uint_eq(others, node);
+    ck_assert_int_eq(ask_forget(node, UINT64_MAX), 1);
+    ck_assert_int_eq(ask_forget(node, 1), 1);
+    ck_assert_uint_eq(guest_lookups(), 0);
+    ck_assert_int_eq(ASK(FUSE_GETATTR, node, get), -ESTALE);
+    ck_assert_int_eq(ask_read(node, fh, 0, 10), 0); /* the handle is one by itself */
+}
+END_TEST
+
+START_TEST(test_handles)
+{
+    struct fuse_getattr_in get = { .getattr_flags = FUSE_GETATTR_FH };
+    struct fuse_setattr_in set = { .valid = FATTR_SIZE | FATTR_FH };
+    struct fuse_copy_file_range_in copy = { .len = 10 };
+    struct fuse_fallocate_in fallocate = { .length = 4096 };
+    struct fuse_read_in dir_in = { .size = 4096 };
+    uint64_t a, b, a_fh, reader, writer, dir_fh;
+
+    ck_assert_int_eq(ask_create(1, "a", O_RDWR, &a, &a_fh), 0);
+    ck_assert_int_eq(ask_write(a, a_fh, 0, "abc", 3, 0), 0);
+    ck_assert_int_eq(ask_create(1, "b", O_WRONLY, &b, &writer), 0);
+    ck_assert_int_eq(ask_open(a, O_RDONLY, false, &reader), 0);
+    ck_assert_int_eq(ask_open(1, O_RDONLY, true, &dir_fh), 0);
+    ck_assert_int_eq(ask_open(1, O_RDONLY, false, &dir_in.fh), -EISDIR);
+    ck_assert_int_eq(ask_open(a, O_RDONLY, true, &dir_in.fh), -ENOTDIR);
+    /* Not of this node, nor of this kind, nor for this. */
+    ck_assert_int_eq(ask_read(b, a_fh, 0, 3), -EBADF);
+    ck_assert_int_eq(ask_read(1, dir_fh, 0, 3), -EBADF);
+    ck_assert_int_eq(ask_read(b, writer, 0, 3), -EBADF);
+    ck_assert_int_eq(ask_write(a, reader, 0, "x", 1, 0), -EBADF);
+    fallocate.fh = reader;
+    ck_assert_int_eq(ASK(FUSE_FALLOCATE, a, fallocate), -EBADF);
+    dir_in.fh = a_fh;
+    ck_assert_int_eq(ASK(FUSE_READDIR, a, dir_in), -EBADF);
+    ck_assert_int_eq(ask_release(1, dir_fh, false), -EBADF);
+    ck_assert_int_eq(ask_release(b, a_fh, false), -EBADF);
+    get.fh = writer;
+    ck_assert_int_eq(ASK(FUSE_GETATTR, a, get), -EBADF);
+    set.fh = reader;
+    ck_assert_int_eq(ASK(FUSE_SETATTR, a, set), -EBADF);
+    copy.fh_in = a_fh;
+    copy.nodeid_out = b;
+    copy.fh_out = reader;
+    ck_assert_int_eq(ASK(FUSE_COPY_FILE_RANGE, a, copy), -EBADF);
+    copy.nodeid_out = a;
+    ck_assert_int_eq(ASK(FUSE_COPY_FILE_RANGE, a, copy), -EBADF);
+    copy.fh_in = writer;
+    ck_assert_int_eq(ASK(FUSE_COPY_FILE_RANGE, b, copy), -EBADF);
+    /* Twice. */
+    ck_assert_int_eq(ask_release(a, a_fh, false), 0);
+    ck_assert_int_eq(ask_release(a, a_fh, false), -EBADF);
+    ck_assert_int_eq(ask_read(a, a_fh, 0, 3), -EBADF);
+    /* A size that is not the payload's. */
+    struct fuse_write_in in = { .fh = writer, .size = 100 };
+    ck_assert_int_eq(ask(FUSE_WRITE, b, &in, sizeof(in), "abc", 3), -EINVAL);
+    in.size = 2;
+    ck_assert_int_eq(ask(FUSE_WRITE, b, &in, sizeof(in), "abc", 3), -EINVAL);
+    in.size = 3;
+    in.offset = UINT64_MAX - 1;
+    ck_assert_int_eq(ask(FUSE_WRITE, b, &in, sizeof(in), "abc", 3), -EFBIG);
+    ck_assert_int_eq(ask_read(a, reader, UINT64_MAX, UINT32_MAX), 0);
+    ck_assert_uint_eq(client.size, 0);
+}
+END_TEST
+
+/* At the limit nothing is opened, and nothing made. */
+START_TEST(test_too_many_handles)
+{
+    uint64_t node, fh;
+
+    guest->handles.limit = 2;
+    ck_assert_int_eq(ask_open(1, O_RDONLY, true, &fh), 0);
+    ck_assert_int_eq(ask_create(1, "a", O_RDWR, &node, &fh), 0);
+    ck_assert_int_eq(ask_create(1, "b", O_RDWR, &node, &node), -ENFILE);
+    ck_assert_int_eq(ask_lookup(1, "b", &node), -ENOENT);
+    ck_assert_int_eq(ask_lookup(1, "a", &node), 0);
+    ck_assert_int_eq(ask_open(node, O_RDWR | O_TRUNC, false, &fh), -ENFILE);
+    ck_assert_uint_eq(guest_handles(), 2);
+}
+END_TEST
+
+START_TEST(test_out_of_session)
+{
+    const struct guest_options options = guest_fixture_options();
+    uint64_t node, fh;
+
+    ck_assert_int_eq(ask_create(1, "f", O_RDWR, &node, &fh), 0);
+    ck_assert_int_eq(ask(FUSE_DESTROY, 0, NULL, 0, NULL, 0), 0);
+    ck_assert_uint_eq(guest_lookups(), 0);
+    ck_assert_uint_eq(guest_handles(), 0);
+    for (int round = 0; round < 2; round++) {
+        for (uint32_t opcode = 1; opcode < 54; opcode++) {
+            const struct guest_op *op = guest_op(opcode);
+
+            /* Of SETXATTR the struct depends on what was agreed on. */
+            if (!op || (op->flags & OP_ANYTIME) || opcode == FUSE_SETXATTR)
+                continue;
+            memset(bytes, 0, sizeof(bytes));
+            memcpy(bytes + op->fixed, "n\0m", 4);
+            ck_assert_int_eq(ask(opcode, 1, bytes, op->fixed, bytes + op->fixed, op->names * 2),
+                             op->flags & OP_SILENT ? 1 : -EIO);
+        }
+        guest_close(guest);
+        guest_fixture_open(&options); /* that has had no INIT */
+    }
+    ck_assert_int_eq(ask_init(), 0);
+    ck_assert_int_eq(ask_read(node, fh, 0, 1), -EBADF);
+    ck_assert_int_eq(ask_lookup(1, "f", &node), 0);
+}
+END_TEST
+
+/* The VMM went away: nothing is left of the guest. */
+START_TEST(test_reset)
+{
+    uint64_t node, fh;
+
+    ck_assert_int_eq(ask_create(1, "f", O_RDWR, &node, &fh), 0);
+    guest_reset(guest);
+    while (guest_lookups() > 0 || guest_handles() > 0)
+        sched_yield();
+    ck_assert_int_eq(ask_init(), 0);
+    ck_assert_int_eq(ASK(FUSE_GETATTR, node, (struct fuse_getattr_in){ 0 }), -ESTALE);
+}
+END_TEST
+
+/* What a request holds stays, though it is forgotten and closed meanwhile; but nobody else finds
+ * it. */
+START_TEST(test_what_is_in_use)
+{
+    struct fs_handle *held;
+    uint64_t node, fh, ino, found;
+
+    ck_assert_int_eq(ask_create(1, "f", O_RDWR, &node, &fh), 0);
+    ck_assert_int_eq(nodes_pin(&guest->nodes, node, &ino), 0);
+    ck_assert_int_eq(ask_forget(node, 100), 1);
+    ck_assert_int_eq(nodes_pin(&guest->nodes, node, &found), -ESTALE);
+    ck_assert_uint_eq(guest_lookups(), 1);
+    ck_assert_int_eq(ask_lookup(1, "f", &found), 0);
+    ck_assert_uint_ne(found, node);
+    ck_assert_uint_eq(guest_lookups(), 2);
+    nodes_unpin(&guest->nodes, node);
+    ck_assert_uint_eq(guest_lookups(), 1);
+
+    ck_assert_int_eq(handles_use(&guest->handles, fh, node, HANDLE_ANY, &held), 0);
+    ck_assert_int_eq(ask_release(node, fh, false), 0);
+    ck_assert_int_eq(ask_read(node, fh, 0, 1), -EBADF);
+    ck_assert_uint_eq(guest_handles(), 1);
+    ck_assert_uint_eq(fs_handle_ino(held), ino);
+    handles_unuse(&guest->handles, fh);
+    ck_assert_uint_eq(guest_handles(), 0);
+}
+END_TEST
+
+/* A request that began before the guest began anew brings nothing into what is now. */
+START_TEST(test_a_late_request)
+{
+    uint32_t epoch = atomic_load(&guest->epoch), place, other;
+    struct fs_handle *late = fx_create("f");
+    uint64_t ino = fs_handle_ino(late), id;
+
+    ck_assert_int_eq(handles_reserve(&guest->handles, epoch, &place), 0);
+    ck_assert_int_eq(ask_init(), 0);
+    ck_assert_int_eq(nodes_add(&guest->nodes, epoch, ino, &id), -ENOTCONN);
+    ck_assert_int_eq(handles_reserve(&guest->handles, epoch, &other), -ENOTCONN);
+    ck_assert_int_eq(handles_fill(&guest->handles, epoch, place, late, 1, HANDLE_FILE, &id),
+                     -ENOTCONN);
+    ck_assert_uint_eq(handles_count(&guest->handles), 0);
+    fs_release(fx.fs, late);
+    fs_forget(fx.fs, ino, 1);
+}
+END_TEST
+
+static int ask_broken(uint32_t opcode, uint64_t node, const void *fixed, size_t fixed_size,
+                      const void *more, size_t more_size, size_t in_at, size_t out_at)
+{
+    size_t size = put_request(&client, bytes, opcode, node, fixed, fixed_size, more, more_size);
+    struct vhost_request *request = fake_request(bytes, size, ROOM, 64);
+    struct fuse_out_header header;
+    size_t written;
+
+    fake_break_in(request, in_at);
+    fake_break_out(request, out_at);
+    guest_dispatch(guest, request);
+    written = fake_wait(request);
+    fake_answer(request, &header, sizeof(header));
+    fake_free(request);
+    return written == 0 ? 1 : header.error;
+}
+
+/* Addresses that are no memory: what was done for an answer that cannot be given is taken back. */
+START_TEST(test_memory_that_is_not_there)
+{
+    const struct fuse_create_in create = { .flags = O_RDWR, .mode = S_IFREG | 0600 };
+    struct fuse_write_in write_in = { .size = 3 };
+    struct fuse_read_in in = { .size = 4096 };
+    const struct fuse_open_in open_in = { 0 };
+    uint64_t node, fh, dir_fh;
+
+    ck_assert_int_eq(ask_create(1, "f", O_RDWR, &node, &fh), 0);
+    ck_assert_int_eq(ask_write(node, fh, 0, "abc", 3, 0), 0);
+    ck_assert_int_eq(ask_open(1, O_RDONLY, true, &dir_fh), 0);
+    ck_assert_int_eq(ask_broken(FUSE_LOOKUP, 1, NULL, 0, "f", 2, 0, SIZE_MAX), -EFAULT);
+    ck_assert_int_eq(ask_broken(FUSE_LOOKUP, 1, NULL, 0, "f", 2, 41, SIZE_MAX), -EFAULT);
+    ck_assert_int_eq(ask_broken(FUSE_LOOKUP, 1, NULL, 0, "f", 2, SIZE_MAX, 20), -EFAULT);
+    ck_assert_int_eq(ask_broken(FUSE_LOOKUP, 1, NULL, 0, "f", 2, SIZE_MAX, 0), 1);
+    ck_assert_int_eq(ask_broken(FUSE_OPEN, node, &open_in, 8, NULL, 0, SIZE_MAX, 20), -EFAULT);
+    ck_assert_int_eq(ask_broken(FUSE_CREATE, 1, &create, sizeof(create), "g", 2, SIZE_MAX, 20),
+                     -EFAULT);
+    in.fh = fh;
+    ck_assert_int_eq(ask_broken(FUSE_READ, node, &in, sizeof(in), NULL, 0, SIZE_MAX, 17), -EFAULT);
+    in.fh = dir_fh;
+    ck_assert_int_eq(ask_broken(FUSE_READDIRPLUS, 1, &in, sizeof(in), NULL, 0, SIZE_MAX, 100),
+                     -EFAULT);
+    write_in.fh = fh;
+    ck_assert_int_eq(
+        ask_broken(FUSE_WRITE, node, &write_in, sizeof(write_in), "xyz", 3, 81, SIZE_MAX), -EFAULT);
+    ck_assert_uint_eq(guest_lookups(), 1);
+    ck_assert_uint_eq(guest_handles(), 2);
+    ck_assert_int_eq(ask_read(node, fh, 0, 10), 0);
+    ck_assert_mem_eq(client.answer, "abc", 3);
+}
+END_TEST
+
+/* A queue that stops: what was done is answered when it goes on, what was not is done then. */
+START_TEST(test_a_queue_that_stops)
+{
+    const struct fuse_mkdir_in in = { .mode = 0755 };
+    struct vhost_request *undone, *lost;
+    struct fuse_entry_out entry[2];
+    uint64_t node;
+    size_t size = put_request(&client, bytes, FUSE_MKDIR, 1, &in, sizeof(in), "a", 2);
+
+    undone = fake_request(bytes, size, ROOM, 0);
+    atomic_store(&fake_stopped, true);
+    guest_dispatch(guest, undone);
+    guest_resume(guest); /* too early */
+    ck_assert_int_eq(fx_lookup(1, "a"), -ENOENT);
+    ck_assert(!fake_is_done(undone));
+    atomic_store(&fake_stopped, false);
+    guest_resume(guest);
+    ck_assert_uint_eq(fake_wait(undone), 16 + sizeof(struct fuse_entry_out));
+    fake_free(undone);
+    ck_assert_int_eq(ask_lookup(1, "a", &node), 0);
+    memcpy(&entry[0], client.answer, sizeof(entry[0]));
+
+    /* Given up by the next INIT. */
+    lost = fake_request(bytes, size, ROOM, 0);
+    atomic_store(&fake_stopped, true);
+    guest_dispatch(guest, lost);
+    guest_reset(guest);
+    ck_assert_uint_eq(fake_wait(lost), 0);
+    fake_free(lost);
+    atomic_store(&fake_stopped, false);
+    ck_assert_int_eq(ask_init(), 0);
+}
+END_TEST
+
+static int stop_after;
+
+static void stop_then(struct vhost_request *request)
+{
+    (void)request;
+    if (stop_after > 0 && --stop_after == 0)
+        atomic_store(&fake_stopped, true);
+}
+
+START_TEST(test_an_answer_that_waits)
+{
+    const struct fuse_mkdir_in in = { .mode = 0755 };
+    size_t size = put_request(&client, bytes, FUSE_MKDIR, 1, &in, sizeof(in), "a", 2);
+    struct vhost_request *request = fake_request(bytes, size, ROOM, 0);
+    struct {
+        struct fuse_out_header header;
+        struct fuse_entry_out entry;
+    } answer;
+    uint64_t node;
+
+    stop_after = 2; /* it may be read, and not answered */
+    fake_on_access = stop_then;
+    guest_dispatch(guest, request);
+    fake_on_access = NULL;
+    ck_assert(!fake_is_done(request));
+    ck_assert_int_eq(fx_lookup(1, "a"), 0);
+    atomic_store(&fake_stopped, false);
+    ck_assert_int_eq(ask_lookup(1, "a", &node), 0); /* any request sets it going */
+    ck_assert_uint_eq(fake_wait(request), sizeof(answer));
+    fake_answer(request, &answer, sizeof(answer));
+    ck_assert_int_eq(answer.header.error, 0);
+    ck_assert_uint_eq(answer.entry.nodeid, node);
+    fake_free(request);
+}
+END_TEST
+
+/* ---- at random ------------------------------------------------------------------------------- */
+
+static uint64_t random_state;
+
+static uint64_t rnd(uint64_t below)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state % below;
+}
+
+/* What was answered: nodes, and what they are open as. */
+#define KNOWN 16
+static struct {
+    uint64_t node, fh;
+} known[KNOWN];
+
+static uint64_t some_number(void)
+{
+    static const uint64_t numbers[] = { 0,          1,         2,          3,
+                                        4096,       CHUNK,     3 * CHUNK,  -CHUNK,
+                                        UINT64_MAX, INT64_MAX, UINT32_MAX, 1ull << 31 };
+
+    switch (rnd(4)) {
+    case 0:
+        return numbers[rnd(sizeof(numbers) / sizeof(numbers[0]))];
+    case 1:
+        return rnd(2) ? known[rnd(KNOWN)].node : known[rnd(KNOWN)].fh;
+    case 2:
+        return rnd(10000);
+    default:
+        return rnd(64);
+    }
+}
+
+static uint64_t some_chunk(void)
+{
+    return rnd(10) ? rnd(4) * CHUNK : some_number();
+}
+
+/* A struct that has a chance, for those that have little with numbers at random. */
+static void put_likely(uint32_t opcode, unsigned which, size_t payload)
+{
+    union guest_in *in = (void *)(bytes + sizeof(struct fuse_in_header));
+
+    switch (opcode) {
+    case FUSE_READ:
+    case FUSE_READDIR:
+    case FUSE_READDIRPLUS:
+        in->read = (struct fuse_read_in){ .offset = rnd(5) ? 0 : some_number(),
+                                          .size = (uint32_t)some_number() };
+        break;
+    case FUSE_WRITE:
+        in->write = (struct fuse_write_in){ .offset = rnd(3 * CHUNK),
+                                            .size = (uint32_t)payload,
+                                            .write_flags = (uint32_t)rnd(8),
+                                            .flags = rnd(4) ? 0 : O_APPEND };
+        break;
+    case FUSE_FALLOCATE:
+        in->fallocate = (struct fuse_fallocate_in){ .offset = rnd(3 * CHUNK),
+                                                    .length = rnd(CHUNK),
+                                                    .mode = (uint32_t)rnd(64) };
+        break;
+    case FUSE_SETATTR:
+        in->setattr.valid = (uint32_t)rnd(1u << 12);
+        in->setattr.size = rnd(4 * CHUNK);
+        break;
+    case FUSE_LINK:
+        in->link.oldnodeid = known[rnd(KNOWN)].node;
+        break;
+    case FUSE_RENAME:
+    case FUSE_RENAME2:
+        in->rename2 = (struct fuse_rename2_in){ .newdir = rnd(2) ? 1 : known[rnd(KNOWN)].node };
+        break;
+    case FUSE_OPEN:
+    case FUSE_OPENDIR:
+    case FUSE_CREATE:
+        in->open.flags = opcode == FUSE_OPENDIR ? 0 : (uint32_t)rnd(4) | (rnd(9) ? 0 : O_TRUNC);
+        break;
+    case FUSE_COPY_FILE_RANGE:
+    case FUSE_COPY_FILE_RANGE_64: {
+        unsigned to = (unsigned)rnd(KNOWN);
+
+        in->copy_range = (struct fuse_copy_file_range_in){ .off_in = rnd(CHUNK),
+                                                           .nodeid_out = known[to].node,
+                                                           .fh_out = known[to].fh,
+                                                           .off_out = rnd(CHUNK),
+                                                           .len = rnd(CHUNK) };
+        break;
+    }
+    case FUSE_SETUPMAPPING:
+        in->setupmapping = (struct fuse_setupmapping_in){
+            .foffset = some_chunk(), .len = CHUNK, .flags = rnd(4), .moffset = some_chunk()
+        };
+        break;
+    case FUSE_SETXATTR:
+        in->setxattr = (struct fuse_setxattr_in){ .size = (uint32_t)payload };
+        break;
+    case FUSE_REMOVEMAPPING:
+        in->removemapping.count = 1;
+        memcpy(bytes + 44, (uint64_t[]){ some_chunk(), CHUNK }, 16);
+        break;
+    default:
+        break;
+    }
+    in->fh = opcode == FUSE_SETUPMAPPING ? UINT64_MAX
+             : opcode == FUSE_RENAME || opcode == FUSE_RENAME2 || opcode == FUSE_LINK ||
+                     opcode == FUSE_OPEN || opcode == FUSE_OPENDIR || opcode == FUSE_CREATE ||
+                     opcode == FUSE_SETATTR || opcode == FUSE_SETXATTR ||
+                     opcode == FUSE_REMOVEMAPPING
+                 ? in->fh
+                 : known[which].fh;
+}
+
+static void remember(uint32_t opcode, uint64_t node)
+{
+    unsigned to = (unsigned)rnd(KNOWN);
+
+    switch (opcode) {
+    case FUSE_OPEN:
+    case FUSE_OPENDIR:
+        known[to].node = node;
+        known[to].fh = ANSWER(struct fuse_open_out)->fh;
+        break;
+    case FUSE_CREATE:
+    case FUSE_TMPFILE:
+        memcpy(&known[to].fh, client.answer + sizeof(struct fuse_entry_out), 8);
+        /* fall through */
+    case FUSE_LOOKUP:
+    case FUSE_MKNOD:
+    case FUSE_MKDIR:
+    case FUSE_SYMLINK:
+    case FUSE_LINK:
+        known[to].node = ANSWER(struct fuse_entry_out)->nodeid;
+        break;
+    default:
+        break;
+    }
+}
+
+static void random_request(void)
+{
+    static const char *const names[] = {
+        "a", "b", "c", "d", "user.x", "user.y", "system.posix_acl_access", "..", "a/b", ""
+    };
+    static const unsigned count = sizeof(names) / sizeof(names[0]);
+    uint32_t opcode = rnd(50) ? (uint32_t)rnd(54) : (uint32_t)rnd(UINT32_MAX);
+    const struct guest_op *op = guest_op(opcode);
+    size_t at = sizeof(struct fuse_in_header), fixed = op ? op->fixed : rnd(100), payload = 0;
+    struct fuse_in_header *header = (void *)bytes;
+    unsigned which = (unsigned)rnd(KNOWN);
+    int r;
+
+    if ((opcode == FUSE_DESTROY && rnd(20)) || (opcode == FUSE_INIT && rnd(10)))
+        return;
+    for (size_t i = 0; i < fixed; i += 8) {
+        uint64_t number = rnd(3) ? some_number() : some_number() << 32 | (uint32_t)some_number();
+        memcpy(bytes + at + i, &number, 8);
+    }
+    at += fixed;
+    for (unsigned i = 0; op && i < op->names; i++) {
+        const char *name = names[rnd(rnd(4) ? 6 : count)];
+
+        memcpy(bytes + at, name, strlen(name) + 1);
+        at += strlen(name) + 1;
+    }
+    if (opcode == FUSE_REMOVEMAPPING)
+        at += 16;
+    else if (rnd(20) == 0 || (op && (op->flags & (OP_BYTES | OP_PAYLOAD)) && rnd(2)))
+        for (payload = rnd(3000); at < payload; at++)
+            bytes[at] = (uint8_t)rnd(256);
+    if (op) {
+        payload = at - sizeof(*header) - fixed;
+        if (op->names > 0 && payload > 0)
+            payload -= strlen((char *)bytes + sizeof(*header) + fixed) + 1;
+        if (rnd(8))
+            put_likely(opcode, which, payload);
+    }
+    *header = (struct fuse_in_header){
+        .len = (uint32_t)(rnd(30) ? at : rnd(at + 100)),
+        .opcode = opcode,
+        .unique = rnd(UINT64_MAX),
+        .nodeid = rnd(10) == 0                                               ? some_number()
+                  : op && op->names > 0 && !(op->flags & OP_XATTR) && rnd(4) ? 1
+                                                                             : known[which].node,
+    };
+    if (opcode == FUSE_INIT)
+        memcpy(bytes + sizeof(*header), (uint32_t[]){ 7, 31 + (uint32_t)rnd(20) }, 8);
+    client.piece = rnd(3) ? 0 : 1 + rnd(200);
+    r = ask_raw(&client, bytes, rnd(30) ? at : rnd(at + 1),
+                rnd(10) ? (client.piece ? 8192 : ROOM) : rnd(300));
+    if (r == 0)
+        remember(opcode, header->nodeid);
+}
+
+/* It was no exercise in being refused. */
+static void expect_reached(void)
+{
+    static const enum door_kind kinds[] = { DOOR_GETATTR, DOOR_SETATTR, DOOR_OPEN, DOOR_RELEASE };
+    struct door_kind_stats stats;
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        guest_get_stats(guest, kinds[i], &stats);
+        if (stats.count == stats.errors)
+            ck_abort_msg("all %llu of %s failed", (unsigned long long)stats.count, stats.name);
+    }
+}
+
+START_TEST(test_at_random)
+{
+    uint64_t handle;
+
+    random_state = 0x9e3779b97f4a7c15u * (unsigned)(_i + 1);
+    for (unsigned i = 0; i < KNOWN; i++)
+        known[i].node = 1;
+    for (unsigned i = 0; i < 6000; i++) {
+        random_request();
+        if (atomic_load(&guest->state) != GUEST_READY) {
+            ck_assert_int_eq(ask_init_as(&client, 45, ~(uint64_t)0), 0);
+            for (unsigned k = 0; k < KNOWN; k++)
+                known[k].node = 1;
+        }
+    }
+    expect_reached();
+    client.piece = 0;
+    /* And it works. */
+    ck_assert_int_eq(ask_init(), 0);
+    ck_assert_int_eq(ask_open(1, O_RDONLY, true, &handle), 0);
+}
+END_TEST
+
+static void add(TCase *tcase)
+{
+    tcase_add_test(tcase, test_lengths);
+    tcase_add_test(tcase, test_no_room_nothing_done);
+    tcase_add_test(tcase, test_operations_unknown);
+    tcase_add_test(tcase, test_names);
+    tcase_add_test(tcase, test_nodes);
+    tcase_add_test(tcase, test_handles);
+    tcase_add_test(tcase, test_too_many_handles);
+    tcase_add_test(tcase, test_out_of_session);
+    tcase_add_test(tcase, test_reset);
+    tcase_add_test(tcase, test_what_is_in_use);
+    tcase_add_test(tcase, test_a_late_request);
+    tcase_add_test(tcase, test_memory_that_is_not_there);
+    tcase_add_test(tcase, test_a_queue_that_stops);
+    tcase_add_test(tcase, test_an_answer_that_waits);
+    tcase_add_loop_test(tcase, test_at_random, 0, 8);
+}
+
+int main(void)
+{
+    return guest_main("guest_hostile", guest_setup, add);
+}
