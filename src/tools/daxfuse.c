@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/stdfds.h"
 #include "tools/options.h"
+#include "tools/vhost_options.h"
 #include "transport/server.h"
 
 #include <errno.h>
@@ -160,6 +161,9 @@ int main(int argc, char **argv)
         status = SERVER_EXIT_OK;
     } else if (options.version) {
         printf("daxfuse %s\n", DAXFUSE_VERSION);
+        status = SERVER_EXIT_OK;
+    } else if (options.print_capabilities) {
+        fputs(vhost_options_capabilities, stdout);
         status = SERVER_EXIT_OK;
     } else {
         struct launch launch = { .options = &options, .pipe = -1 };

@@ -4,6 +4,7 @@
  * mount(8) and fstab(5) carry for themselves (ignored). Everything else is an error that names it.
  */
 #include "tools/options.h"
+#include "tools/vhost_options.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -21,10 +22,20 @@
 #define TIMEOUT_MAX (365 * 86400)
 
 const char options_usage[] =
-    "Usage: daxfuse [-f] [-o OPTION[,OPTION...]] POOL MOUNTPOINT\n"
+    "Usage: daxfuse [-f] [-o OPTION[,OPTION...]] POOL [MOUNTPOINT] [--vhost-user SOCKET...]...\n"
     "\n"
-    "Serves the pool in the file or device POOL, mounted on MOUNTPOINT.\n"
+    "Serves the pool in the file or device POOL: mounted on MOUNTPOINT, and to guests.\n"
     "\n"
+    "  --vhost-user PATH[,OPTION...], --vhost-user fd=N[,OPTION...]\n"
+    "                         a socket for a virtual machine; any number of them\n"
+    "     tag=NAME            what the guest mounts (daxfuse)\n"
+    "     root=FOLDER, ro     what it sees of the pool, and that it may not change it\n"
+    "     window=SIZE         of the DAX window (256M); 0: none\n"
+    "     dax=size|inode|always|never, dax-threshold=SIZE, ro-dax\n"
+    "     cache=auto|always|never, queues=N\n"
+    "  --fd N                 the same as --vhost-user fd=N\n"
+    "  --socket-group GROUP   may connect to the sockets, too\n"
+    "  --print-capabilities   what this back-end can, for those who manage machines\n"
     "  -f, --foreground       stay, and log to stderr\n"
     "  -o OPTIONS             comma-separated:\n"
     "     ro, rw              read-only, or not\n"
@@ -256,7 +267,12 @@ static int fail_unknown(int letter, const char *word, char **ret_message)
 
 static int parse_words(struct options *options, int argc, char **argv, char **ret_message)
 {
+    enum { VHOST_USER = 256, FD, SOCKET_GROUP, PRINT_CAPABILITIES };
     static const struct option long_options[] = {
+        { "vhost-user", required_argument, NULL, VHOST_USER },
+        { "fd", required_argument, NULL, FD },
+        { "socket-group", required_argument, NULL, SOCKET_GROUP },
+        { "print-capabilities", no_argument, NULL, PRINT_CAPABILITIES },
         { "foreground", no_argument, NULL, 'f' },
         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, 'V' },
@@ -281,8 +297,21 @@ static int parse_words(struct options *options, int argc, char **argv, char **re
         case 'V':
             options->version = true;
             return 0;
+        case VHOST_USER:
+        case FD:
+            error = vhost_options_add(options, optarg, letter == FD, ret_message);
+            if (error)
+                return error;
+            break;
+        case SOCKET_GROUP:
+            options->socket_group = optarg;
+            break;
+        case PRINT_CAPABILITIES:
+            options->print_capabilities = true;
+            return 0;
         case ':':
-            return fail(ret_message, "-%c needs a value", optopt);
+            return optopt < 256 ? fail(ret_message, "-%c needs a value", optopt)
+                                : fail(ret_message, "%s needs a value", argv[optind - 1]);
         default:
             return fail_unknown(optopt, argv[optind - 1], ret_message);
         }
@@ -291,13 +320,31 @@ static int parse_words(struct options *options, int argc, char **argv, char **re
     case 0:
         return fail(ret_message, "which pool, and where to mount it?");
     case 1:
-        return fail(ret_message, "%s: where to mount it? At least one door is needed",
-                    argv[optind]);
+        if (options->server.export_count > 0)
+            return 0;
+        return fail(
+            ret_message,
+            "%s: where to mount it? At least one door is needed, a mountpoint or --vhost-user",
+            argv[optind]);
     case 2:
         return 0;
     default:
         return fail(ret_message, "too many arguments: %s", argv[optind + 2]);
     }
+}
+
+/* Like any filesystem of this machine; but what a guest may have written there is nobody's to trust. Users of
+ * this machine may not. Before what was asked for, of which the last counts. */
+static int kernel_defaults(struct options *options)
+{
+    const char *defaults = options->server.door.direct ? "nosuid,nodev" : "suid,dev";
+    char *all;
+
+    if (asprintf(&all, "%s%s%s", defaults, options->kernel[0] ? "," : "", options->kernel) < 0)
+        return -ENOMEM;
+    free(options->kernel);
+    options->kernel = all;
+    return 0;
 }
 
 int options_parse(struct options *options, int argc, char **argv, char **ret_message)
@@ -314,16 +361,21 @@ int options_parse(struct options *options, int argc, char **argv, char **ret_mes
             .allow_other = root,
         },
     };
-    /* Like any filesystem of this machine, unless told otherwise; users may not. */
-    options->kernel = strdup(root ? "suid,dev" : "");
+    options->kernel = strdup("");
     if (!options->kernel)
         return -ENOMEM;
     int error = parse_words(options, argc, argv, ret_message);
-    if (error || options->help || options->version)
+    if (error || options->help || options->version || options->print_capabilities)
+        return error;
+    error = vhost_options_finish(options, ret_message);
+    if (!error && root)
+        error = kernel_defaults(options);
+    if (error)
         return error;
     options->pool = absolute(argv[optind]);
-    options->mountpoint = absolute(argv[optind + 1]);
-    if (!options->pool || !options->mountpoint)
+    if (optind + 1 < argc)
+        options->mountpoint = absolute(argv[optind + 1]);
+    if (!options->pool || (optind + 1 < argc && !options->mountpoint))
         return -ENOMEM;
     options->server.pool = options->pool;
     options->server.door.source = options->pool;
@@ -337,4 +389,5 @@ void options_free(struct options *options)
     free(options->pool);
     free(options->mountpoint);
     free(options->kernel);
+    vhost_options_free(options);
 }

@@ -12,10 +12,12 @@
 #include <stdbool.h>
 
 struct options {
-    bool foreground, help, version;
+    bool foreground, help, version, print_capabilities;
     enum log_level log_level;
     struct server_options server;
     char *pool, *mountpoint, *kernel; /* what server points to */
+    struct export_options *exports;
+    const char *socket_group; /* of argv */
 };
 
 /* 0; -EINVAL: *ret_message is a malloc'ed sentence that says what is wrong; -ENOMEM. In every case

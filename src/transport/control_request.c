@@ -98,11 +98,11 @@ static int request_info(struct server *server, struct json_object *request,
     put_string(answer, "flush", pool->flush);
     put_string(answer, "durability",
                pool->durability == POOL_DURABILITY_POWER ? "power" : "process");
-    put_string(answer, "mountpoint", door_mountpoint(door));
-    put_string(answer, "transport", door_transport(door));
-    put_string(answer, "transport_reason", door_transport_reason(door));
+    put_string(answer, "mountpoint", door ? door_mountpoint(door) : NULL);
+    put_string(answer, "transport", door ? door_transport(door) : NULL);
+    put_string(answer, "transport_reason", door ? door_transport_reason(door) : NULL);
     put_bool(answer, "passthrough", false);
-    put_u64(answer, "kernel_fuse_minor", door_kernel_minor(door));
+    put_u64(answer, "kernel_fuse_minor", door ? door_kernel_minor(door) : 0);
     put_u64(answer, "recovered_entries", recovered->entries);
     put_u64(answer, "recovered_orphans", recovered->orphans);
     put_u64(answer, "recovered_operations", recovered->intents);
@@ -112,21 +112,44 @@ static int request_info(struct server *server, struct json_object *request,
 
 /* ---- stat ----------------------------------------------------------------------------------------- */
 
+static void put_stats(struct json_object *requests, const struct door_kind_stats *stats)
+{
+    if (stats->count == 0)
+        return;
+    struct json_object *one = put_object(requests, stats->name);
+    put_u64(one, "count", stats->count);
+    put_u64(one, "errors", stats->errors);
+    put_u64(one, "total_ns", stats->time);
+    put_u64(one, "longest_ns", stats->longest);
+}
+
 static void put_requests(const struct door *door, struct json_object *answer)
 {
     struct json_object *requests = put_object(answer, "requests");
     struct door_kind_stats stats;
 
-    for (unsigned kind = 0; door_get_stats(door, kind, &stats); kind++) {
-        if (stats.count == 0)
-            continue;
-        struct json_object *one = put_object(requests, stats.name);
-        put_u64(one, "count", stats.count);
-        put_u64(one, "errors", stats.errors);
-        put_u64(one, "total_ns", stats.time);
-        put_u64(one, "longest_ns", stats.longest);
+    for (unsigned kind = 0; door && door_get_stats(door, kind, &stats); kind++)
+        put_stats(requests, &stats);
+    put_u64(answer, "requests_handed_over", door ? door_handed_over(door) : 0);
+}
+
+static void put_exports(const struct server *server, struct json_object *answer)
+{
+    struct json_object *list = json_object_new_array();
+    struct door_kind_stats stats;
+
+    json_object_object_add(answer, "guests", list);
+    for (unsigned i = 0; i < server_export_count(server); i++) {
+        const struct export *export = server_export(server, i);
+        struct json_object *one = json_object_new_object();
+
+        json_object_array_add(list, one);
+        put_string(one, "socket", export_name(export));
+        put_bool(one, "connected", export_is_connected(export));
+        struct json_object *requests = put_object(one, "requests");
+        for (unsigned kind = 0; export_get_stats(export, kind, &stats); kind++)
+            put_stats(requests, &stats);
     }
-    put_u64(answer, "requests_handed_over", door_handed_over(door));
 }
 
 static int request_stat(struct server *server, struct json_object *request,
@@ -169,6 +192,7 @@ static int request_stat(struct server *server, struct json_object *request,
     put_u64(part, "handles", info.handles);
     put_u64(part, "lookups", info.lookups);
     put_requests(server_door(server), answer);
+    put_exports(server, answer);
     put_u64(answer, "uptime_ns", server_uptime(server));
     return 0;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The server's life. Threads: main runs the door's loop; "starter" waits for the first answer and says
- * that the mount is there; "stopper" waits for somebody to call server_stop() and unmounts; the control
- * socket and the doors' workers have their own.
+ * The server's life. Threads: main runs the mount's loop, and then, if there are sockets for guests, or in
+ * the first place, if there is no mount, waits for somebody to call server_stop(); "starter" waits for the
+ * mount's first answer and says that all doors are there; "stopper" unmounts when the server is stopped; the
+ * control socket, the doors' workers and devices have their own.
  */
 #include "transport/server.h"
 
@@ -29,7 +30,9 @@ struct server {
     struct pool *pool;
     struct fs *fs;
     struct fs_recovered recovered;
-    struct door *door;
+    struct door *door; /* NULL: no mount */
+    struct export **exports;
+    unsigned export_count; /* that are open */
     struct control *control;
     _Atomic(char *) mount_line;
     uint64_t begun;
@@ -134,6 +137,9 @@ static int explain_fs_error(const char *pool, int error)
 static int open_door(struct server *server)
 {
     char *message = NULL;
+
+    if (!server->options.door.mountpoint)
+        return 0;
     int error = door_open(server->fs, &server->options.door, &server->door, &message);
 
     if (error)
@@ -142,11 +148,36 @@ static int open_door(struct server *server)
     return error;
 }
 
+static int open_exports(struct server *server)
+{
+    const struct server_options *options = &server->options;
+
+    if (options->export_count == 0)
+        return 0;
+    server->exports = calloc(options->export_count, sizeof(server->exports[0]));
+    if (!server->exports)
+        return -ENOMEM;
+    for (unsigned i = 0; i < options->export_count; i++) {
+        char *message = NULL;
+        int error =
+            export_open(server->fs, i + 1, &options->exports[i], &server->exports[i], &message);
+
+        if (error) {
+            log_error("%s", message ? message : strerror(-error));
+            free(message);
+            return error;
+        }
+        server->export_count++;
+    }
+    return 0;
+}
+
 int server_open(const struct server_options *options, struct server **ret_server)
 {
     char *message = NULL;
     int code = SERVER_EXIT_USAGE;
-    int error = door_check_mountpoint(options->door.mountpoint, &message);
+    int error =
+        options->door.mountpoint ? door_check_mountpoint(options->door.mountpoint, &message) : 0;
 
     if (error) {
         log_error("%s", message ? message : strerror(-error));
@@ -181,7 +212,7 @@ int server_open(const struct server_options *options, struct server **ret_server
     if (code != SERVER_EXIT_OK)
         goto fail;
     code = SERVER_EXIT_MOUNT;
-    if (open_door(server) != 0)
+    if (open_door(server) != 0 || open_exports(server) != 0)
         goto fail;
     error = server->control ? control_start(server->control) : 0;
     if (error) {
@@ -201,8 +232,7 @@ fail:
 static char *mount_line(struct server *server)
 {
     const struct pool *pool = server->pool;
-    const struct door *door = server->door;
-    char recovered[120] = "the pool was clean";
+    char recovered[120] = "the pool was clean", where[300], guests[40] = "";
     char *line;
 
     if (server->recovered.entries || server->recovered.orphans || server->recovered.intents)
@@ -210,16 +240,45 @@ static char *mount_line(struct server *server)
                  "recovered: %lu journal entries, %lu orphans, %lu operations",
                  (unsigned long)server->recovered.entries, (unsigned long)server->recovered.orphans,
                  (unsigned long)server->recovered.intents);
+    if (server->door)
+        snprintf(
+            where, sizeof(where),
+            "transport %s (%s); no passthrough (files are extents of the pool); kernel FUSE 7.%u",
+            door_transport(server->door), door_transport_reason(server->door),
+            door_kernel_minor(server->door));
+    else
+        snprintf(where, sizeof(where), "not mounted");
+    if (server->export_count > 0)
+        snprintf(guests, sizeof(guests), "%u socket%s for guests; ", server->export_count,
+                 server->export_count > 1 ? "s" : "");
     int length = asprintf(
-        &line,
-        "%s on %s%s: %s (%s), flush %s, durability %s; transport %s (%s); no passthrough "
-        "(files are extents of the pool); kernel FUSE 7.%u; %s%s",
-        pool->path, door_mountpoint(door), server->options.fs_options.read_only ? " read-only" : "",
+        &line, "%s%s%s%s: %s (%s), flush %s, durability %s; %s; %s%s%s", pool->path,
+        server->door ? " on " : "", server->door ? door_mountpoint(server->door) : "",
+        server->options.fs_options.read_only ? " read-only" : "",
         pool->is_pmem ? "pmem" : "not pmem", pool->why, pool->flush,
-        pool->durability == POOL_DURABILITY_POWER ? "power" : "process", door_transport(door),
-        door_transport_reason(door), door_kernel_minor(door), recovered,
+        pool->durability == POOL_DURABILITY_POWER ? "power" : "process", where, guests, recovered,
         pool->used_spare ? "; the superblock was damaged, its spare serves" : "");
     return length < 0 ? NULL : line;
+}
+
+/* Every door answers. */
+static int doors_ready(struct server *server)
+{
+    for (unsigned i = 0; i < server->export_count; i++) {
+        int error = export_start(server->exports[i]);
+
+        if (error) {
+            log_error("%s: no thread can be made: %s", export_name(server->exports[i]),
+                      strerror(-error));
+            return error;
+        }
+    }
+    char *line = mount_line(server);
+    if (line)
+        log_info("%s", line);
+    atomic_store(&server->mount_line, line);
+    server->ready(server->ready_arg);
+    return 0;
 }
 
 static void *starter_main(void *arg)
@@ -228,11 +287,8 @@ static void *starter_main(void *arg)
 
     if (door_wait_ready(server->door) != 0)
         return NULL; /* the loop has ended, and says why */
-    char *line = mount_line(server);
-    if (line)
-        log_info("%s", line);
-    atomic_store(&server->mount_line, line);
-    server->ready(server->ready_arg);
+    if (doors_ready(server) != 0)
+        server_stop(server);
     return NULL;
 }
 
@@ -250,12 +306,18 @@ static void *stopper_main(void *arg)
     return NULL;
 }
 
-int server_run(struct server *server, void (*ready)(void *arg), void *arg)
+static void wait_for_stop(struct server *server)
+{
+    pthread_mutex_lock(&server->mutex);
+    while (!server->stop_wanted)
+        pthread_cond_wait(&server->changed, &server->mutex);
+    pthread_mutex_unlock(&server->mutex);
+}
+
+static int run_mount(struct server *server)
 {
     pthread_t starter, stopper;
 
-    server->ready = ready;
-    server->ready_arg = arg;
     if (pthread_create(&stopper, NULL, stopper_main, server) != 0) {
         log_error("no thread can be made");
         return SERVER_EXIT_MOUNT;
@@ -268,18 +330,44 @@ int server_run(struct server *server, void (*ready)(void *arg), void *arg)
     int error = door_run(server->door);
     pthread_mutex_lock(&server->mutex);
     server->loop_ended = true;
+    bool stopped = server->stop_wanted;
     pthread_cond_broadcast(&server->changed);
     pthread_mutex_unlock(&server->mutex);
     pthread_join(stopper, NULL);
+    bool goes_on = server->export_count > 0 && started && !error && !stopped;
     /* The starter may be in the mount: closing it lets it out. */
-    control_close(server->control);
-    server->control = NULL;
+    if (!goes_on) {
+        control_close(server->control);
+        server->control = NULL;
+    }
     struct door *door = server->door;
     door_detach(door);
     if (started)
         pthread_join(starter, NULL);
     bool was_ready = atomic_load(&server->mount_line) != NULL;
+    if (goes_on && was_ready) {
+        log_info("%s: is not mounted any more; guests are still served", server->pool->path);
+        wait_for_stop(server);
+    }
     return started && was_ready && !error ? SERVER_EXIT_OK : SERVER_EXIT_MOUNT;
+}
+
+int server_run(struct server *server, void (*ready)(void *arg), void *arg)
+{
+    int code;
+
+    server->ready = ready;
+    server->ready_arg = arg;
+    if (server->door) {
+        code = run_mount(server);
+    } else {
+        code = doors_ready(server) == 0 ? SERVER_EXIT_OK : SERVER_EXIT_MOUNT;
+        if (code == SERVER_EXIT_OK)
+            wait_for_stop(server);
+    }
+    control_close(server->control);
+    server->control = NULL;
+    return code;
 }
 
 void server_stop(struct server *server)
@@ -296,6 +384,12 @@ void server_close(struct server *server)
         return;
     control_close(server->control);
     door_close(server->door);
+    /* All of them, before what a VMM still maps counts as free: nobody may be given it. */
+    for (unsigned i = 0; i < server->export_count; i++)
+        export_stop(server->exports[i]);
+    for (unsigned i = 0; i < server->export_count; i++)
+        export_close(server->exports[i]);
+    free(server->exports);
     if (server->fs)
         fs_close(server->fs);
     if (server->pool)
@@ -314,6 +408,16 @@ struct fs *server_fs(struct server *server)
 struct door *server_door(struct server *server)
 {
     return server->door;
+}
+
+unsigned server_export_count(const struct server *server)
+{
+    return server->export_count;
+}
+
+const struct export *server_export(const struct server *server, unsigned number)
+{
+    return server->exports[number];
 }
 
 const struct fs_recovered *server_recovered(const struct server *server)

@@ -5,8 +5,8 @@
  * Owns all of them. Called by the command (tools/daxfuse.c) from its main thread, and server_stop()
  * by the control socket and the thread that waits for signals.
  *
- *   server_open   pool, replay, control socket, mount
- *   server_run    serves until the mount is gone or somebody stops it
+ *   server_open   pool, replay, control socket, mount, sockets for guests
+ *   server_run    serves until somebody stops it, or the mount is gone and was the only door
  *   server_close  in the opposite order
  */
 #ifndef DAXFUSE_TRANSPORT_SERVER_H
@@ -15,6 +15,7 @@
 #include "fs/fs.h"
 #include "media/pool.h"
 #include "transport/fuse/session.h"
+#include "transport/virtiofs/export.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,7 +25,9 @@ struct server_options {
     const char *pool; /* absolute path; borrowed */
     struct pool_options pool_options;
     struct fs_options fs_options;
-    struct door_options door;
+    struct door_options door; /* mountpoint NULL: no mount; then there is an export */
+    const struct export_options *exports; /* borrowed */
+    unsigned export_count;
 };
 
 /* How daxfuse(8) ends: EXIT STATUS there. */
@@ -39,8 +42,8 @@ enum server_exit {
 /* An exit code; what was wrong has been logged. */
 int server_open(const struct server_options *options, struct server **ret_server);
 
-/* Calls ready(arg) in another thread when the mount has answered and the mount line is logged. An
- * exit code. */
+/* Calls ready(arg), maybe in another thread, when every door answers and the mount line is logged. An exit
+ * code. */
 int server_run(struct server *server, void (*ready)(void *arg), void *arg);
 
 /* Any thread, any number of times; server_run returns then. Does not wait for that. */
@@ -50,7 +53,9 @@ void server_close(struct server *server);
 
 /* For the control socket. */
 struct fs *server_fs(struct server *server);
-struct door *server_door(struct server *server);
+struct door *server_door(struct server *server); /* NULL: no mount */
+unsigned server_export_count(const struct server *server);
+const struct export *server_export(const struct server *server, unsigned number);
 const struct fs_recovered *server_recovered(const struct server *server);
 const char *server_mount_line(const struct server *server); /* NULL before it is ready */
 uint64_t server_uptime(const struct server *server);        /* nanoseconds */
