@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# shellcheck shell=bash disable=SC2034
+SUITE_WHAT='real guests: QEMU and a stock kernel, with and without a window'
+SUITE_WHEN=full
+SUITE_PACKAGES=(debian-archive-keyring)
+
+# shellcheck source-path=SCRIPTDIR/../..
+. "$ROOT/scripts/lib/vm.sh"
+
+suite_run() {
+    vm_get >&2 || { not_ok vm:get 'QEMU, a kernel or what a guest needs is not to be had'; return 1; }
+    python3 "$ROOT/test/vm/virtiofsd.py" "$WORK"
+}
