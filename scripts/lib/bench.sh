@@ -137,6 +137,12 @@ group_fault() {
     taskset -c "$CPU" "$PROGRAMS/bench_fault" "$POOL" | measured
 }
 
+# One VM: ours with a window, ours without one, the distribution's virtiofsd.
+group_guest() {
+    pool_make 1G || return 1
+    BIN=$BIN python3 "$ROOT/bench/guest.py" "$WORK/guest" "$POOL" | measured
+}
+
 group_lock() {
     if [ "$(nproc)" -lt 2 ]; then
         say 'one CPU: no two threads run at once'

@@ -72,12 +72,12 @@ def make_archive(path, count, seed=1):
 
 
 class Virtiofsd:
-    def __init__(self, work, folder, name='virtiofsd'):
+    def __init__(self, work, folder, name='virtiofsd', options=()):
         self.socket = os.path.join(work, name + '.sock')
         self.log = open(os.path.join(work, name + '.log'), 'wb')
         self.process = subprocess.Popen(
             [vm.in_set('virtiofsd'), '--shared-dir', folder, '--socket-path',
-             self.socket, '--sandbox', 'none', '--seccomp', 'none', '--xattr'],
+             self.socket, '--sandbox', 'none', '--seccomp', 'none', '--xattr', *options],
             stdout=self.log, stderr=self.log)
         vm.wait_until(lambda: os.path.exists(self.socket), 10, 'virtiofsd listens')
 

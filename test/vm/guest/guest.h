@@ -64,6 +64,7 @@ int verify_main(int argc, char **argv);
 int loop_main(int argc, char **argv);
 int synced_main(int argc, char **argv);
 int stores_main(int argc, char **argv);
+int measure_main(int argc, char **argv); /* measure.c */
 int counter_main(int argc, char **argv); /* share.c */
 int ring_main(int argc, char **argv);
 int lock_main(int argc, char **argv);

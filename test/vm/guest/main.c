@@ -17,6 +17,7 @@ static const struct {
     { "stamp", stamp_main, "map|io FILE SIZE SEED: a file of stamps, by stores or by write" },
     { "verify", verify_main, "map|io FILE SIZE SEED: that it has these stamps" },
     { "loop", loop_main, "map|io|direct read|write FILE SIZE SECONDS: random 4 KiB, timed" },
+    { "measure", measure_main, "setup FOLDER | map|read4k|write4k|read1m|stat|create FOLDER MS" },
     { "synced", synced_main,
       "map|io FILE: counts up, tells each number once it is synced; no end" },
     { "stores", stores_main,
