@@ -38,41 +38,55 @@ static void slot_set(struct window *window, uint64_t slot, uint64_t offset)
     pthread_mutex_unlock(&window->mutex);
 }
 
+/* Ours keeps the lock as the VMM's do. */
+static void pool_fd_close(struct window *window)
+{
+    if (window->fd >= 0)
+        close(window->fd);
+    window->fd = -1;
+}
+
 /* The VMM sends its memory table, which names what it maps, before it has been answered; so the slot says it
  * before it is asked. */
-static int slot_show(struct window *window, uint64_t slot, uint64_t offset, int fd)
+static int slot_show(struct window *window, uint64_t slot, uint64_t offset)
 {
     uint64_t before;
-    int r;
+    int r, fd;
 
     pthread_mutex_lock(&window->mutex);
     before = window->slots[slot].offset;
-    r = window->runs && !window->left && fd >= 0 ? 0 : -ENODEV;
-    if (r == 0)
-        window->slots[slot].offset = offset;
-    pthread_mutex_unlock(&window->mutex);
-    if (r < 0 || before == offset) /* was read, and is stored to now */
+    fd = offset ? window->fd : window->zeros;
+    r = window->runs && !window->left ? 0 : -ENODEV;
+    if (r < 0 || before == offset) { /* was read, and is stored to now */
+        pthread_mutex_unlock(&window->mutex);
         return r;
+    }
+    window->slots[slot].offset = offset;
+    window->calls++;
+    pthread_mutex_unlock(&window->mutex);
     r = vhost_shm_map(window->device, fd, offset, slot << DAX_CHUNK_SHIFT, DAX_CHUNK_SIZE, true,
                       deadline());
+    pthread_mutex_lock(&window->mutex);
     if (r < 0 && r != -ETIMEDOUT)
-        slot_set(window, slot, before);
+        window->slots[slot].offset = before;
+    if (--window->calls == 0) {
+        if (window->left)
+            pool_fd_close(window);
+        pthread_cond_broadcast(&window->idle);
+    }
+    pthread_mutex_unlock(&window->mutex);
     return r;
 }
 
 static int window_map(void *arg, uint64_t slot, uint64_t offset, bool writable)
 {
-    struct window *window = arg;
-
     (void)writable; /* there is no other way */
-    return slot_show(window, slot, offset, window->fd);
+    return slot_show(arg, slot, offset);
 }
 
 static int window_map_zeros(void *arg, uint64_t slot)
 {
-    struct window *window = arg;
-
-    return slot_show(window, slot, 0, window->zeros);
+    return slot_show(arg, slot, 0);
 }
 
 static int window_unmap(void *arg, uint64_t slot)
@@ -106,13 +120,12 @@ static const struct dax_mapper mapper = {
 
 static void descriptors_close(struct window *window)
 {
-    if (window->fd >= 0)
-        close(window->fd);
+    pool_fd_close(window);
     if (window->zeros >= 0)
         close(window->zeros);
     if (window->zeros_seen)
         munmap(window->zeros_seen, DAX_CHUNK_SIZE);
-    window->fd = window->zeros = -1;
+    window->zeros = -1;
     window->zeros_seen = NULL;
 }
 
@@ -225,10 +238,8 @@ void window_left(struct window *window)
     before = window->left;
     window->left = true;
     window->base = 0;
-    /* Ours keeps the lock as the VMM's do. */
-    if (window->fd >= 0)
-        close(window->fd);
-    window->fd = -1;
+    if (window->calls == 0)
+        pool_fd_close(window);
     pthread_mutex_unlock(&window->mutex);
     if (!before)
         fs_door_quarantine(window->fs, &window->door, window->number);
@@ -252,6 +263,8 @@ int window_renew(struct window *window)
         usleep(RENEW_LOOK_US);
     }
     pthread_mutex_lock(&window->mutex);
+    while (window->calls > 0)
+        pthread_cond_wait(&window->idle, &window->mutex);
     for (uint64_t i = 0; i < window->door.slots; i++)
         window->slots[i].offset = NOTHING;
     descriptors_close(window);

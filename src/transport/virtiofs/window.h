@@ -39,7 +39,8 @@ struct window {
     ino_t pool_inode;
 
     pthread_mutex_t mutex;
-    pthread_cond_t idle; /* a slot has no users */
+    pthread_cond_t idle; /* a slot has no users, or nobody calls */
+    uint32_t calls;      /* that use a descriptor: it is not closed under them */
     bool runs;           /* the device's queues do */
     bool left;           /* the VMM has nothing mapped, or is about to; no guest since */
     int fd, zeros;       /* of the pool; of 2 MiB of zeros, this VMM's own. -1: none */
