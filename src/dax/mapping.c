@@ -515,6 +515,8 @@ static bool is_which(const struct mapping *mapping, enum dax_which which)
         return mapping->offset == 0;
     case DAX_WRITERS:
         return mapping->write;
+    case DAX_UNSETTLED:
+        return mapping->unsettled;
     case DAX_PINS:
         return dax_is_pin(mapping);
     case DAX_ANY:

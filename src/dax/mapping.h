@@ -156,7 +156,8 @@ enum dax_which {
     DAX_PIECES,
     DAX_ZEROS,
     DAX_WRITERS,
-    DAX_PINS, /* show a piece and cannot be revoked */
+    DAX_PINS,      /* show a piece and cannot be revoked */
+    DAX_UNSETTLED, /* leave something to tidy */
 };
 
 /* The first chunk in [first, end) with such a mapping. UINT64_MAX: none. ret_offset may be NULL. */

@@ -177,10 +177,10 @@ int settle_before_shift(struct fs *fs, struct inode *inode, uint64_t size)
     return is_orphan(fs, inode) ? inode_trim(fs, inode, blocks_up(size)) : 0;
 }
 
-/* Whether the file has mappings, or what others of it left is still to be settled. */
-static bool has_more(struct fs *fs, const struct inode *inode)
+/* Whether there is something else to settle of the file, now or when a mapping goes. */
+static bool has_more(struct fs *fs, struct inode *inode)
 {
-    bool more = atomic_load_explicit(&inode->dax.count, memory_order_relaxed) > 0;
+    bool more = dax_next(&fs->dax, &inode->dax, 0, UINT64_MAX, DAX_UNSETTLED, NULL) != UINT64_MAX;
 
     pthread_mutex_lock(&fs->settle_mutex);
     for (struct mapping *other = fs->settle_first; other && !more; other = other->next)

@@ -119,6 +119,31 @@ START_TEST(test_what_was_allocated_past_eof_stays)
 }
 END_TEST
 
+/* The last mapping to go may be one that has nothing to tidy. */
+START_TEST(test_nothing_is_left_for_recovery)
+{
+    struct fs_handle *handle = fx_create("f");
+    uint64_t ino = fs_handle_ino(handle);
+
+    fx_fill(handle, 0, CHUNK + 100, 'x');
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), 0);
+    ck_assert_int_eq(fault(&a, handle, CHUNK, 1, true), 0);
+    ck_assert_int_eq(unmap(&a, 1), 0);
+    ck_assert_uint_eq(fx_attr(ino).blocks, 513);
+    ck_assert_int_eq(
+        fs_fallocate(fx.fs, &fx.rq, handle, FALLOC_FL_KEEP_SIZE, 8ull * CHUNK, CHUNK), 0);
+    ck_assert_int_eq(unmap(&a, 0), 0);
+    fs_release(fx.fs, handle);
+    atomic_store(&fx.below.pool->failed, true);
+    close_doors();
+    fx_remount(true);
+    ck_assert_uint_eq(fx.recovered.orphans, 0);
+    fs_release(fx.fs, fx_open(ino, O_RDWR));
+    ck_assert_uint_eq(fx_attr(ino).blocks, 513 + 512);
+    open_doors();
+}
+END_TEST
+
 /* A ring's thread neither waits for a mapper nor copies pieces. */
 START_TEST(test_who_must_not_wait_asks_no_mapper)
 {
@@ -151,6 +176,7 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, test_zeros_left_by_a_failed_upgrade_are_filled);
     tcase_add_test(tcase, test_a_door_that_stops_meanwhile_has_nothing_stuck);
     tcase_add_test(tcase, test_what_was_allocated_past_eof_stays);
+    tcase_add_test(tcase, test_nothing_is_left_for_recovery);
     tcase_add_test(tcase, test_who_must_not_wait_asks_no_mapper);
 }
 
