@@ -294,6 +294,9 @@ int chunk_fill(struct fs *fs, const struct fs_request *rq, struct inode *inode, 
         chunk = dax_next(&fs->dax, &inode->dax, chunk, end, DAX_ZEROS, NULL);
         if (chunk == UINT64_MAX)
             return 0;
+        /* Who can be told to forget them is, and needs no piece. */
+        if (dax_revoke(&fs->dax, &inode->dax, chunk, chunk + 1, mapping_gone, fs) == 0)
+            continue;
         r = chunk_make(fs, rq, inode, chunk, &piece);
         if (r < 0)
             return r;

@@ -61,7 +61,7 @@ int chunk_make(struct fs *fs, const struct fs_request *rq, struct inode *inode, 
                uint64_t *ret_piece);
 
 /* Before bytes of [from, to) are stored, range held exclusively from chunk to chunk: what of it is shown
- * as zeros becomes pieces, and is shown as those. */
+ * as zeros is shown no more, or becomes pieces and is shown as those. */
 int chunk_fill(struct fs *fs, const struct fs_request *rq, struct inode *inode, uint64_t from,
                uint64_t to);
 

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "fs/range_op.h"
 
+#include <ctype.h>
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
@@ -289,14 +290,16 @@ static void run_workers(void)
 
 /* ---- making it short ---- */
 
-static void keep_steps(const bool *keep)
+/* Whether it left any out. */
+static bool keep_steps(const bool *keep)
 {
-    unsigned kept = 0;
+    unsigned kept = 0, count = program.count;
 
-    for (unsigned i = 0; i < program.count; i++)
+    for (unsigned i = 0; i < count; i++)
         if (keep[i])
             program.step[kept++] = program.step[i];
     program.count = kept;
+    return kept < count;
 }
 
 /* In a process of its own. true: it fails. */
@@ -316,9 +319,7 @@ static bool trial(const struct item *item, const bool *keep)
         alarm(60);
         ready(rows);
         make_program(item);
-        if (keep)
-            keep_steps(keep);
-        world.shortened = keep != NULL;
+        world.shortened = keep && keep_steps(keep);
         if (world_run(&world, &program))
             _exit(0);
         memcpy(shared->why, world.why, sizeof(shared->why));
@@ -329,8 +330,45 @@ static bool trial(const struct item *item, const bool *keep)
     return !WIFEXITED(status) || WEXITSTATUS(status) == 1;
 }
 
-/* Leaves steps out as long as it fails without them, for some seconds. */
-static void shrink(const struct item *item, bool *keep, unsigned count)
+/* What a line of a violation says is wrong, without its numbers; empty: nothing. */
+static const char *reason(const char **line, char *ret_reason, size_t size)
+{
+    static const char *const leads[] = { "  before: ", "  after: " };
+    const char *at = *line, *end = at + strcspn(at, "\n");
+    size_t length = 0;
+
+    *line = *end ? end + 1 : NULL;
+    if (strncmp(at, "step ", 5) == 0 && strstr(at, ": "))
+        at = strstr(at, ": ") + 2;
+    for (unsigned i = 0; i < 2; i++)
+        if (strncmp(at, leads[i], strlen(leads[i])) == 0)
+            at += strlen(leads[i]);
+    if (strncmp(at, "neither ", 8) != 0 && strncmp(at, "not allowed ", 12) != 0 && *at != ' ')
+        for (; at < end && length < size - 1; at++)
+            if (!isdigit((unsigned char)*at))
+                ret_reason[length++] = *at;
+    ret_reason[length] = 0;
+    return ret_reason;
+}
+
+/* Whether two violations have something wrong in common: steps left out can make a program wrong in
+ * itself. */
+static bool is_alike(const char *why, const char *other)
+{
+    char one[700], two[700];
+
+    for (const char *line = why; line;) {
+        if (!*reason(&line, one, sizeof(one)))
+            continue;
+        for (const char *at = other; at;)
+            if (strcmp(reason(&at, two, sizeof(two)), one) == 0)
+                return true;
+    }
+    return false;
+}
+
+/* Leaves steps out as long as it fails like WHY without them, for some seconds. */
+static void shrink(const struct item *item, const char *why, bool *keep, unsigned count)
 {
     time_t end = time(NULL) + 60;
 
@@ -343,7 +381,7 @@ static void shrink(const struct item *item, bool *keep, unsigned count)
                 any |= keep[i];
                 keep[i] = false;
             }
-            if (any && !trial(item, keep))
+            if (any && !(trial(item, keep) && is_alike(why, shared->why)))
                 memcpy(keep, saved, sizeof(saved));
         }
     }
@@ -359,6 +397,7 @@ static void print_item(const struct item *item)
 static void explain(const struct failure *failure)
 {
     static bool keep[STEPS_MAX];
+    char why[sizeof(shared->why)];
     bool first = true;
 
     printf("VIOLATION: %s\n", failure->why);
@@ -370,6 +409,7 @@ static void explain(const struct failure *failure)
         puts("  it does not show again by itself");
         return;
     }
+    memcpy(why, shared->why, sizeof(why));
     {
         static struct row_count rows[ROWS_MAX];
 
@@ -379,8 +419,8 @@ static void explain(const struct failure *failure)
         ready(rows);
         make_program(&failure->item);
     }
-    shrink(&failure->item, keep, program.count);
-    if (!trial(&failure->item, keep))
+    shrink(&failure->item, why, keep, program.count);
+    if (!trial(&failure->item, keep) || !is_alike(why, shared->why))
         puts("  (the shortened program does not show it every time)");
     printf("  shortened:\n  %s\n", shared->why);
     for (unsigned i = 0; i < program.count; i++) {

@@ -274,6 +274,10 @@ int extra_apply(struct world *world, const struct step *step)
     struct fs *fs = world->image.fs;
     int r = 0;
 
+    /* All else is beside the model's root, not in it. */
+    if (!state->root && step->extra != EXTRA_ROOT && step->extra != EXTRA_UNMOUNT &&
+        step->extra != EXTRA_GROW)
+        return EINVAL;
     if (step->extra >= EXTRA_MAP_FILES)
         return -maps_apply(world, step);
     switch (step->extra) {

@@ -33,8 +33,7 @@ static struct {
 } slots[DOORS][WINDOW_SLOTS];
 static struct fs_handle *unnamed; /* the first file has no name yet, and lives by this */
 
-static bool asked_zeros; /* somebody allocated blocks, which then are zeros and stay */
-static bool lenient;     /* of a random program: what cannot be done is nothing */
+static bool asked_zeros; /* somebody has made blocks of zeros, which stay, or may have */
 
 static struct fs_request request = { .in_group = true };
 
@@ -93,9 +92,8 @@ static int check_settled(const struct map_file *file)
 
     for (uint64_t i = 0; i < BLOCKS_MAX; i++)
         if (file->place[i] && file->place[i] % 2 == 0 && !is_shown(i * CHUNK / MAP_CHUNK, false) &&
-            (i >= end
-                 ? !file->asked
-                 : !lenient && !asked_zeros && i < file->size / CHUNK && is_zero_block(file, i)))
+            (i >= end ? !file->asked
+                      : !asked_zeros && i < file->size / CHUNK && is_zero_block(file, i)))
             return wrong("a block that should have been given back", i);
     return 0;
 }
@@ -117,7 +115,7 @@ static int check_pieces(const struct map_file *file)
     return 0;
 }
 
-/* What a recovery leaves of its blocks. ASKED: the operation is to allocate past EOF. FIRST: it
+/* Its blocks, and what a recovery leaves of them. ASKED: the operation is to allocate past EOF. FIRST: it
  * is the one that is mapped. GONE: mappings have ended. */
 static int read_places(struct fs *fs, struct map_file *file, bool first, bool asked, bool gone)
 {
@@ -140,11 +138,21 @@ static int read_places(struct fs *fs, struct map_file *file, bool first, bool as
     if (file->kept > file->asked)
         return wrong("more blocks past EOF than somebody asked for", end);
     r = first && gone ? check_settled(file) : 0;
-    if (r == 0 && first)
-        r = check_pieces(file);
-    if (!file->kept)
-        memset(file->place + end, 0, (BLOCKS_MAX - end) * sizeof(file->place[0]));
-    return r;
+    return r == 0 && first ? check_pieces(file) : r;
+}
+
+/* The last mapping is gone, which had something to settle if any of them had. */
+static int check_no_orphan(struct fs *fs, const struct map_file *file)
+{
+    const struct dxf_inode *record;
+    int r;
+
+    for (unsigned d = 0; d < DOORS; d++)
+        for (unsigned s = 0; s < WINDOW_SLOTS; s++)
+            if (window_at(&window[d], s, 0))
+                return 0;
+    r = inode_view(fs_meta(fs), NULL, file->ino, &record);
+    return r == 0 && le32_get(record->orphan) ? wrong("an orphan without mappings", 0) : r;
 }
 
 static int check_bytes(struct world *world, const struct map_file *file)
@@ -198,6 +206,7 @@ static struct map_file *version_begin(struct world *world)
     world->extra[1].maps = old + 1;
     memcpy(maps.version[(old + 1) % 2], maps.version[old % 2], sizeof(maps.version[0]));
     memset(maps.mixed, 0, sizeof(maps.mixed));
+    memset(maps.between, 0, sizeof(maps.between));
     maps.mixed_after = maps.early = false;
     return maps.version[(old + 1) % 2];
 }
@@ -352,11 +361,14 @@ static void model_shift(struct map_file *file, bool collapse, uint64_t offset, u
     uint64_t from = collapse ? offset + length : offset;
     uint64_t to = collapse ? offset : offset + length;
 
+    for (uint64_t block = from / CHUNK; block < BLOCKS_MAX; block++)
+        if (file->place[block] && block + to / CHUNK - from / CHUNK < BLOCKS_MAX)
+            maps.between[block + to / CHUNK - from / CHUNK] = true;
     memmove(file->is + to, file->is + from, file->size - from);
     file->size += to - from;
     if (!collapse)
         memset(file->is + offset, 0, length);
-    memset(file->loose, 0, sizeof(file->loose));
+    memset(file->loose + offset / 8, 0, sizeof(file->loose) - offset / 8);
 }
 
 static int change_range(struct world *world, struct map_file *file, const struct op *op, bool busy)
@@ -372,9 +384,13 @@ static int change_range(struct world *world, struct map_file *file, const struct
     r = fs_open_file(fs, &request, file->ino, O_RDWR, false, &handle);
     if (r < 0)
         return r;
-    for (uint64_t block = offset / CHUNK; !busy && block < places_up(end); block++)
-        maps.mixed[block] = block * CHUNK < offset || (block + 1) * CHUNK > end ||
-                            is_shown(block * CHUNK / MAP_CHUNK, true);
+    for (uint64_t block = offset / CHUNK; !busy && block < places_up(end); block++) {
+        bool part = block * CHUNK < offset || (block + 1) * CHUNK > end;
+        bool pinned = is_shown(block * CHUNK / MAP_CHUNK, true);
+
+        maps.mixed[block] = part || pinned;
+        maps.between[block] = pinned && !part;
+    }
     maps.early = op->flags == FALLOC_FL_ZERO_RANGE;
     r = fs_fallocate(fs, &request, handle, (int)op->flags, offset, op->length);
     fs_release(fs, handle);
@@ -582,18 +598,20 @@ int maps_apply(struct world *world, const struct step *step)
         return -EINVAL;
     asked = step->extra == EXTRA_MAP_FALLOCATE && !(step->op.flags & ~FALLOC_FL_KEEP_SIZE);
     files = version_begin(world);
-    asked_zeros |= asked;
-    lenient = world->program->lenient;
-    if (lenient && step->extra == EXTRA_MAP_WRITE && may_fail(files, step))
+    asked_zeros |= asked || step->lenient;
+    if (step->lenient && step->extra == EXTRA_MAP_WRITE && may_fail(files, step))
         r = 0;
     else
         r = apply(world, files, step);
-    if (r < 0 && r != -EBADMSG && lenient && may_fail(files, step))
+    if (r < 0 && r != -EBADMSG && step->lenient && may_fail(files, step))
         r = 0;
-    return r < 0 ? r
-                 : version_end(world, files, asked,
-                               step->extra == EXTRA_MAP_UNMAP || step->extra == EXTRA_MAP_OVER ||
-                                   step->extra == EXTRA_MAP_LINK);
+    if (r >= 0)
+        r = version_end(world, files, asked,
+                        step->extra == EXTRA_MAP_UNMAP || step->extra == EXTRA_MAP_OVER ||
+                            step->extra == EXTRA_MAP_LINK);
+    if (r == 0 && step->extra == EXTRA_MAP_UNMAP && files->linked && !step->lenient)
+        r = check_no_orphan(world->image.fs, files);
+    return r;
 }
 
 void maps_end(struct world *world, bool kept)

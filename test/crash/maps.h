@@ -8,6 +8,7 @@
  *   - of each aligned 8 bytes that were stored through a mapping, and neither fsynced nor unmapped since,
  *     what was there before or what was stored
  *   - while S is seen, T's zeros in what is pinned; of a write into a piece, 8 bytes of either
+ *   - until it has returned, blocks that S or T has; those that both have in one place are there
  *   - when an operation has returned, the blocks of the file are where they were while it ran, but for
  *     those past EOF that it has for its mappings: recovery gives these back
  */
@@ -25,7 +26,7 @@ struct extra_state;
 /* 0 or -errno; -EBADMSG: the running filesystem is not as it must be. */
 int maps_apply(struct world *world, const struct step *step);
 /* Makes it any step that may come after another one; its seed says which. What cannot be done then is no
- * step, in a program that is lenient. */
+ * step, for it is lenient. */
 void maps_random(struct step *step);
 /* The doors end, before the filesystem does. KEPT: as a step of the program. */
 void maps_end(struct world *world, bool kept);

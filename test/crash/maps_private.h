@@ -24,7 +24,7 @@ struct map_file {
     /* Of words that are loose this may be on the medium as well. */
     uint8_t was[BYTES_MAX];
     bool loose[BYTES_MAX / 8];
-    /* Which blocks of the pool it has, times two, and whether they are unwritten: as after a recovery. */
+    /* Which blocks of the pool it has, times two, and whether they are unwritten. */
     uint64_t place[BLOCKS_MAX];
     uint64_t asked; /* blocks past EOF that somebody asked for, at most */
     uint64_t kept;  /* ... that a recovery leaves: none while mappings have some there, too */
@@ -37,10 +37,19 @@ extern struct maps {
     bool mixed[BLOCKS_MAX];
     bool mixed_after; /* while T is seen, too */
     bool early;       /* what T has past S's EOF may be there already */
+    /* Blocks that after a crash may be there or not, whatever S and T have: what pins keep of what is
+     * taken, as none outlives a crash; and those of S where a shift puts them. */
+    bool between[BLOCKS_MAX];
 } maps;
 
 /* For fs_extents: into places of a file. */
 int maps_note_place(void *arg, const struct fs_extent *extent);
+
+/* As after a recovery. */
+static inline uint64_t place_left(const struct map_file *file, uint64_t block)
+{
+    return file->kept || block * CHUNK < file->size ? file->place[block] : 0;
+}
 
 static inline uint64_t places_up(uint64_t bytes)
 {

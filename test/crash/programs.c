@@ -232,6 +232,8 @@ static const struct single {
       0 },
     { "map-fill", MAPPED "map-truncate 4194304; map-fault 0 0 0 0; map-fault 1 1 0 0; ",
       "map-write 5000 9000", MANY, 0 },
+    { "map-fill-revoke", MAPPED "map-truncate 1500000; map-fault 1 0 0 0; ",
+      "map-write 616401 3533", MANY, 0 },
     { "map-write", MAPPED "map-write 0 30000; map-fault 0 0 0 1; map-store 0 0 4096 4096 0; ",
       "map-write 10000 9000", MANY, 0 },
     { "map-populate", MAPPED "map-write 0 3000000; map-truncate 6000000; ",
@@ -268,6 +270,8 @@ static const struct single {
     { "map-zero-grow-pin",
       MAPPED "map-write 0 20000; map-fault 0 0 0 1; map-store 0 0 8192 8192 0; ",
       "map-fallocate 16 9000 60000", MANY, 0 },
+    { "map-zero-grow-revoke", MAPPED "map-truncate 700000; map-fault 1 0 0 1; ",
+      "map-fallocate 16 1100000 2600000", MANY, 0 },
     { "map-zero-revoke", MAPPED "map-scatter 200000; map-fault 1 0 0 1; map-store 1 0 0 8192 0; ",
       "map-fallocate 17 5000 100000", MANY, 0 },
     { "map-busy", MAPPED "map-write 0 4194304; map-fault 0 1 1 1; map-store 0 1 0 8192 0; ",
@@ -479,9 +483,10 @@ static void parse_one(struct program *program, const char *text, bool checked, c
     if (parse_many(program, text))
         return;
     if (sscanf(text, "map-random %u", &count) == 1) {
-        for (program->lenient = true; count > 0; count--) {
+        for (; count > 0; count--) {
             step = add(program);
             maps_random(step);
+            step->lenient = true;
             step->checked = checked;
             step->row = row_of_name(row);
         }
@@ -513,11 +518,32 @@ static void parse(struct program *program, const char *text, bool checked, const
     }
 }
 
+/* Numbers, as the extra operations have them. */
+static uint64_t extra_argument(const struct op *op, char type)
+{
+    switch (type) {
+    case 's':
+        return op->slot;
+    case 't':
+        return op->slot2;
+    case 'f':
+        return op->flags;
+    case 'o':
+        return op->offset;
+    default:
+        return op->length;
+    }
+}
+
 void step_print(FILE *file, const struct step *step)
 {
-    for (unsigned i = 0; step->extra && i < sizeof(verbs) / sizeof(verbs[0]); i++)
-        if (verbs[i].extra == step->extra)
-            fprintf(file, "%s %llu", verbs[i].name, (unsigned long long)step->op.length);
+    for (unsigned i = 0; step->extra && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        if (verbs[i].extra != step->extra)
+            continue;
+        fputs(verbs[i].name, file);
+        for (const char *type = verbs[i].arguments; *type; type++)
+            fprintf(file, " %llu", (unsigned long long)extra_argument(&step->op, *type));
+    }
     if (!step->extra)
         op_print(file, &step->op);
 }

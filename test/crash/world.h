@@ -63,6 +63,7 @@ struct step {
     struct op op;
     uint8_t extra;
     bool checked; /* crash it */
+    bool lenient; /* of maps.c: if it fails it is none */
     uint8_t row;
 };
 
@@ -71,7 +72,6 @@ struct program {
     bool pmem;
     bool synced;     /* the journal is retired before the first checked step */
     bool full;       /* a random one: little space is left, so that blocks are used again soon */
-    bool lenient;    /* of steps of maps.c those that fail are none */
     bool random;     /* steps are generated as it runs, up to `wanted` checked ones */
     unsigned wanted; /* of a random one */
     unsigned budget; /* images at a point */
