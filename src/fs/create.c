@@ -74,6 +74,8 @@ int new_inode_stage(struct fs *fs, struct txn *txn, const struct fs_request *rq,
     if (r < 0)
         return r;
     set_owner(rq, parent_record, what->mode, record);
+    if (S_ISREG(what->mode) || is_dir)
+        record->flags = le32_make(le32_get(parent_record->flags) & DXF_FLAG_DAX);
     record->links = le32_make(is_dir ? 2 : 1);
     record->atime = record->btime = le64_make((uint64_t)now);
     record_set_mctime(record, now);

@@ -16,14 +16,17 @@ struct side {
 
 struct vhost_request {
     struct side in, out;
+    unsigned queue;
     void *user;
     bool inside, done;
+    _Atomic bool cancelled;
     size_t written;
     pthread_mutex_t mutex;
     pthread_cond_t cond;
 };
 
 _Atomic bool fake_stopped;
+unsigned fake_ring = 1024, fake_queue = 1;
 void (*fake_on_access)(struct vhost_request *request);
 
 #define REQUIRE(what)                       \
@@ -104,6 +107,7 @@ struct vhost_request *fake_request(const void *in, size_t in_size, size_t out_si
 {
     struct vhost_request *request = calloc(1, sizeof(*request));
 
+    request->queue = fake_queue;
     side_init(&request->in, in, in_size, piece);
     side_init(&request->out, NULL, out_size, piece);
     pthread_mutex_init(&request->mutex, NULL);
@@ -119,6 +123,11 @@ void fake_break_in(struct vhost_request *request, size_t offset)
 void fake_break_out(struct vhost_request *request, size_t offset)
 {
     request->out.broken_at = offset;
+}
+
+void fake_cancel(struct vhost_request *request)
+{
+    request->cancelled = true;
 }
 
 bool fake_is_done(struct vhost_request *request)
@@ -170,7 +179,13 @@ void fake_free(struct vhost_request *request)
 
 unsigned vhost_request_queue(const struct vhost_request *request)
 {
+    return request->queue;
+}
+
+unsigned vhost_request_entries(const struct vhost_request *request, unsigned *ret_all)
+{
     (void)request;
+    *ret_all = fake_ring;
     return 1;
 }
 
@@ -194,7 +209,7 @@ int vhost_access_begin(struct vhost_request *request)
     REQUIRE(!request->inside && !request->done);
     if (fake_on_access)
         fake_on_access(request);
-    if (fake_stopped)
+    if (fake_stopped || request->cancelled)
         return -ECANCELED;
     request->inside = true;
     return 0;

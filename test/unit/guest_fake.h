@@ -12,6 +12,8 @@
 
 /* Every queue is stopped: accesses are refused. */
 extern _Atomic bool fake_stopped;
+/* Entries of the ring, of which each request has one; and which queue it comes by. */
+extern unsigned fake_ring, fake_queue;
 /* Called inside vhost_complete and at the begin of each access, if set. */
 extern void (*fake_on_access)(struct vhost_request *request);
 
@@ -20,6 +22,9 @@ struct vhost_request *fake_request(const void *in, size_t in_size, size_t out_si
 /* What was sent, or is answered, leads nowhere from this byte on. */
 void fake_break_in(struct vhost_request *request, size_t offset);
 void fake_break_out(struct vhost_request *request, size_t offset);
+
+/* Its queue was reset: accesses are refused for ever. */
+void fake_cancel(struct vhost_request *request);
 
 /* Waits until it is completed. Returns the bytes written. */
 size_t fake_wait(struct vhost_request *request);

@@ -118,6 +118,35 @@ START_TEST(test_symlinks)
 }
 END_TEST
 
+/* As on ext4: the flag that says how files are mapped goes on to files and directories, and no other
+ * flag does. */
+START_TEST(test_flags_from_the_directory)
+{
+    const uint32_t others = DXF_FLAG_NODUMP | DXF_FLAG_NOATIME;
+    struct fs_handle *handle;
+    struct fs_attr attr;
+    uint64_t dir = fx_mkdir(1, "dir");
+
+    ck_assert_uint_eq(fx_attr(fx_mknod(dir, "before")).flags, 0);
+    ck_assert_int_eq(fs_setflags(fx.fs, &fx.rq, dir, DXF_FLAG_DAX | others), 0);
+    ck_assert_uint_eq(fx_attr(fx_mknod(dir, "file")).flags, DXF_FLAG_DAX);
+    ck_assert_int_eq(
+        fs_create(fx.fs, &fx.rq, dir, fs_name("open"), S_IFREG | 0644, O_RDWR, &attr, &handle), 0);
+    ck_assert_uint_eq(attr.flags, DXF_FLAG_DAX);
+    fs_release(fx.fs, handle);
+    ck_assert_int_eq(fs_tmpfile(fx.fs, &fx.rq, dir, S_IFREG | 0644, O_RDWR, &attr, &handle), 0);
+    ck_assert_uint_eq(attr.flags, DXF_FLAG_DAX);
+    fs_release(fx.fs, handle);
+    ck_assert_int_eq(fs_symlink(fx.fs, &fx.rq, dir, fs_name("l"), fs_name("to"), &attr), 0);
+    ck_assert_uint_eq(attr.flags, 0);
+    ck_assert_int_eq(fs_mknod(fx.fs, &fx.rq, dir, fs_name("p"), S_IFIFO | 0644, 0, 0, &attr), 0);
+    ck_assert_uint_eq(attr.flags, 0);
+    dir = fx_mkdir(dir, "below");
+    ck_assert_uint_eq(fx_attr(dir).flags, DXF_FLAG_DAX);
+    ck_assert_uint_eq(fx_attr(fx_mknod(dir, "file")).flags, DXF_FLAG_DAX);
+}
+END_TEST
+
 struct seen {
     unsigned count, stop;
     uint64_t cookie;
@@ -178,6 +207,7 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, test_links_and_removal);
     tcase_add_test(tcase, test_removed_directory);
     tcase_add_test(tcase, test_symlinks);
+    tcase_add_test(tcase, test_flags_from_the_directory);
     tcase_add_test(tcase, test_readdir_under_change);
 }
 

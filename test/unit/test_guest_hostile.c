@@ -56,9 +56,8 @@ END_TEST
 
 START_TEST(test_operations_unknown)
 {
-    static const uint32_t unknown[] = { 0,          7,           19,          FUSE_GETLK,
-                                        FUSE_SETLK, FUSE_SETLKW, FUSE_ACCESS, FUSE_BMAP,
-                                        FUSE_POLL,  54,          4096,        UINT32_MAX };
+    static const uint32_t unknown[] = { 0,         7,  19,   FUSE_ACCESS, FUSE_BMAP,
+                                        FUSE_POLL, 54, 4096, UINT32_MAX };
 
     for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
         ck_assert_int_eq(ask(unknown[i], 1, NULL, 0, NULL, 0), -ENOSYS);
@@ -267,9 +266,9 @@ START_TEST(test_what_is_in_use)
     uint64_t node, fh, ino, found;
 
     ck_assert_int_eq(ask_create(1, "f", O_RDWR, &node, &fh), 0);
-    ck_assert_int_eq(nodes_pin(&guest->nodes, node, &ino), 0);
+    ck_assert_int_eq(nodes_pin(&guest->nodes, node, &ino, NULL), 0);
     ck_assert_int_eq(ask_forget(node, 100), 1);
-    ck_assert_int_eq(nodes_pin(&guest->nodes, node, &found), -ESTALE);
+    ck_assert_int_eq(nodes_pin(&guest->nodes, node, &found, NULL), -ESTALE);
     ck_assert_uint_eq(guest_lookups(), 1);
     ck_assert_int_eq(ask_lookup(1, "f", &found), 0);
     ck_assert_uint_ne(found, node);
@@ -296,7 +295,7 @@ START_TEST(test_a_late_request)
 
     ck_assert_int_eq(handles_reserve(&guest->handles, epoch, &place), 0);
     ck_assert_int_eq(ask_init(), 0);
-    ck_assert_int_eq(nodes_add(&guest->nodes, epoch, ino, &id), -ENOTCONN);
+    ck_assert_int_eq(nodes_add(&guest->nodes, epoch, ino, &(bool){ false }, &id), -ENOTCONN);
     ck_assert_int_eq(handles_reserve(&guest->handles, epoch, &other), -ENOTCONN);
     ck_assert_int_eq(handles_fill(&guest->handles, epoch, place, late, 1, HANDLE_FILE, &id),
                      -ENOTCONN);
@@ -523,6 +522,18 @@ static void put_likely(uint32_t opcode, unsigned which, size_t payload)
             .foffset = some_chunk(), .len = CHUNK, .flags = rnd(4), .moffset = some_chunk()
         };
         break;
+    case FUSE_GETLK:
+    case FUSE_SETLK:
+    case FUSE_SETLKW:
+        in->lk = (struct fuse_lk_in){
+            .owner = rnd(4),
+            .lk = { .start = rnd(100), .end = 50 + rnd(100), .type = (uint32_t)rnd(3) },
+            .lk_flags = (uint32_t)rnd(2),
+        };
+        break;
+    case FUSE_FLUSH:
+        in->flush.lock_owner = rnd(4);
+        break;
     case FUSE_SETXATTR:
         in->setxattr = (struct fuse_setxattr_in){ .size = (uint32_t)payload };
         break;
@@ -567,6 +578,10 @@ static void remember(uint32_t opcode, uint64_t node)
         break;
     }
 }
+
+#define WAITING 200
+static struct vhost_request *waiting[WAITING];
+static unsigned waiting_count;
 
 static void random_request(void)
 {
@@ -617,6 +632,13 @@ static void random_request(void)
     if (opcode == FUSE_INIT)
         memcpy(bytes + sizeof(*header), (uint32_t[]){ 7, 31 + (uint32_t)rnd(20) }, 8);
     client.piece = rnd(3) ? 0 : 1 + rnd(200);
+    if (opcode == FUSE_SETLKW) { /* may wait */
+        if (waiting_count == WAITING)
+            return;
+        waiting[waiting_count] = fake_request(bytes, at, 16, client.piece);
+        guest_dispatch(guest, waiting[waiting_count++]);
+        return;
+    }
     r = ask_raw(&client, bytes, rnd(30) ? at : rnd(at + 1),
                 rnd(10) ? (client.piece ? 8192 : ROOM) : rnd(300));
     if (r == 0)
@@ -626,7 +648,8 @@ static void random_request(void)
 /* It was no exercise in being refused. */
 static void expect_reached(void)
 {
-    static const enum door_kind kinds[] = { DOOR_GETATTR, DOOR_SETATTR, DOOR_OPEN, DOOR_RELEASE };
+    static const enum door_kind kinds[] = { DOOR_GETATTR, DOOR_SETATTR, DOOR_OPEN, DOOR_RELEASE,
+                                            DOOR_SETLK };
     struct door_kind_stats stats;
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -656,6 +679,11 @@ START_TEST(test_at_random)
     /* And it works. */
     ck_assert_int_eq(ask_init(), 0);
     ck_assert_int_eq(ask_open(1, O_RDONLY, true, &handle), 0);
+    /* Who waited does so no more. */
+    for (unsigned i = 0; i < waiting_count; i++) {
+        fake_wait(waiting[i]);
+        fake_free(waiting[i]);
+    }
 }
 END_TEST
 

@@ -26,8 +26,10 @@ START_TEST(test_init)
     ck_assert(flags & FUSE_MAP_ALIGNMENT);
     ck_assert(flags & FUSE_AUTO_INVAL_DATA);
     ck_assert(flags & FUSE_HANDLE_KILLPRIV_V2);
-    ck_assert(!(flags & (FUSE_WRITEBACK_CACHE | FUSE_EXPORT_SUPPORT | FUSE_POSIX_LOCKS |
-                         FUSE_FLOCK_LOCKS | FUSE_SUBMOUNTS | FUSE_SECURITY_CTX)));
+    ck_assert(flags & FUSE_POSIX_LOCKS);
+    ck_assert(flags & FUSE_FLOCK_LOCKS);
+    ck_assert(!(flags &
+                (FUSE_WRITEBACK_CACHE | FUSE_EXPORT_SUPPORT | FUSE_SUBMOUNTS | FUSE_SECURITY_CTX)));
     /* Nothing that was not offered; a newer minor is met with ours, an older one is taken. */
     ck_assert_int_eq(ask_init_as(&client, 31, FUSE_ASYNC_READ), 0);
     ck_assert_uint_eq(out->flags, FUSE_ASYNC_READ);
@@ -483,6 +485,39 @@ START_TEST(test_which_files_are_mapped)
 }
 END_TEST
 
+/* A file that grows and shrinks stays what it was when its node was made, whoever asks how. */
+START_TEST(test_mapped_or_not_while_it_lives)
+{
+    const struct fuse_entry_out *entry = ANSWER(struct fuse_entry_out);
+    struct fuse_link_in link;
+    uint64_t node, fh, dir;
+
+    ck_assert_int_eq(ask_create(1, "f", O_RDWR, &node, &fh), 0);
+    ck_assert_int_eq(ask_truncate(node, 2u << 20), 0);
+    ck_assert_uint_eq(ANSWER(struct fuse_attr_out)->attr.flags, 0);
+    ck_assert_uint_eq(dax_of(node), 0);
+    ck_assert_int_eq(ask_lookup(1, "f", &node), 0);
+    ck_assert_uint_eq(entry->attr.flags, 0);
+    link.oldnodeid = node;
+    ck_assert_int_eq(ASK_NAME(FUSE_LINK, 1, link, "g"), 0);
+    ck_assert_uint_eq(entry->attr.flags, 0);
+
+    ck_assert_int_eq(ask_forget(node, 3), 1);
+    ck_assert_int_eq(ask_lookup(1, "f", &node), 0);
+    ck_assert_uint_eq(entry->attr.flags, FUSE_ATTR_DAX);
+    ck_assert_int_eq(ask_truncate(node, 0), 0);
+    ck_assert_uint_eq(dax_of(node), FUSE_ATTR_DAX);
+    ck_assert_int_eq(ask_lookup(1, "g", &node), 0);
+    ck_assert_uint_eq(entry->attr.flags, FUSE_ATTR_DAX);
+
+    /* However small, by its directory. */
+    ck_assert_int_eq(ask_mkdir(1, "d", &dir), 0);
+    ck_assert_int_eq(fs_setflags(fx.fs, &fx.rq, entry->attr.ino, DXF_FLAG_DAX), 0);
+    ck_assert_int_eq(ask_create(dir, "f", O_RDWR, &node, &fh), 0);
+    ck_assert_uint_eq(entry->attr.flags, FUSE_ATTR_DAX);
+}
+END_TEST
+
 START_TEST(test_caching)
 {
     struct guest_options options = guest_fixture_options();
@@ -506,7 +541,9 @@ START_TEST(test_caching)
     ck_assert_uint_eq(ANSWER(struct fuse_entry_out)->attr_valid, 0);
     ck_assert_int_eq(ask_open(node, O_RDONLY, false, &fh), 0);
     ck_assert(open->open_flags & FOPEN_DIRECT_IO);
-    ck_assert_int_eq(ask_truncate(node, 1u << 20), 0); /* for the window */
+    ck_assert_int_eq(ask_truncate(node, 1u << 20), 0); /* for the window, when it is made anew */
+    ck_assert_int_eq(ask_forget(node, 1), 1);
+    ck_assert_int_eq(ask_lookup(1, "f", &node), 0);
     ck_assert_int_eq(ask_open(node, O_RDONLY, false, &fh), 0);
     ck_assert(!(open->open_flags & FOPEN_DIRECT_IO));
 }
@@ -619,6 +656,7 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, test_xattrs);
     tcase_add_test(tcase, test_ioctls);
     tcase_add_test(tcase, test_which_files_are_mapped);
+    tcase_add_test(tcase, test_mapped_or_not_while_it_lives);
     tcase_add_test(tcase, test_caching);
     tcase_add_test(tcase, test_a_read_only_export);
     tcase_add_test(tcase, test_what_is_counted);

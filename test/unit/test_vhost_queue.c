@@ -69,8 +69,11 @@ END_TEST
 
 START_TEST(indirect_descriptors)
 {
+    struct vhost_request *request;
     uint64_t table, in, out;
+    unsigned all;
 
+    callee_hold(&callee, true);
     front_start(&front, FRONT_FEATURES, 1, 8);
     in = guest_buffer(&front, 100);
     out = guest_buffer(&front, 100);
@@ -94,6 +97,11 @@ START_TEST(indirect_descriptors)
     guest_desc(&front, 0, 5, table, 5 * 16, VRING_DESC_INDIRECT, 0);
     guest_avail(&front, 0, 0);
     guest_kick(&front, 0);
+    request = callee_take(&callee);
+    ck_assert_uint_eq(vhost_request_entries(request, &all),
+                      2); /* the table is no part of the ring */
+    ck_assert_uint_eq(all, 8);
+    callee_answer(&callee, request);
     ck_assert_uint_eq(le32_get(guest_used(&front, 0).length), 11);
     ck_assert_mem_eq(front_at(&front, out), "popofuxpuis", 11);
 }
@@ -106,6 +114,7 @@ START_TEST(a_buffer_across_regions)
     struct vhost_request *request;
     struct iovec vector[4];
     char bytes[8];
+    unsigned all;
 
     callee_hold(&callee, true);
     front_start(&front, FRONT_FEATURES, 1, 8);
@@ -122,6 +131,8 @@ START_TEST(a_buffer_across_regions)
     ck_assert_uint_eq(vhost_request_queue(request), 0);
     ck_assert_uint_eq(vhost_request_in(request), 14);
     ck_assert_uint_eq(vhost_request_out(request), 4);
+    ck_assert_uint_eq(vhost_request_entries(request, &all), 5);
+    ck_assert_uint_eq(all, 8);
     ck_assert_ptr_null(*vhost_request_user(request));
     ck_assert_int_eq(vhost_access_begin(request), 0);
     ck_assert_int_eq(vhost_read(request, 1, bytes, 5), 0);

@@ -43,6 +43,7 @@ struct vhost_request {
     uint64_t *outside; /* cookies */
     unsigned outside_count, outside_room;
     uint16_t head;
+    uint16_t ring_size, entries; /* of the ring: all, and this chain's */
     uint16_t in_count, out_count;
     struct vhost_segment segments[]; /* in, then out */
 };

@@ -27,6 +27,12 @@ size_t vhost_request_out(const struct vhost_request *request)
     return request->out_bytes;
 }
 
+unsigned vhost_request_entries(const struct vhost_request *request, unsigned *ret_all)
+{
+    *ret_all = request->ring_size;
+    return request->entries;
+}
+
 void **vhost_request_user(struct vhost_request *request)
 {
     return &request->user;

@@ -26,6 +26,8 @@ unsigned vhost_request_queue(const struct vhost_request *request);
 /* Bytes that the guest sent, and that the answer may have: sums over its descriptors. */
 size_t vhost_request_in(const struct vhost_request *request);
 size_t vhost_request_out(const struct vhost_request *request);
+/* Entries of its queue's ring that the request has until it is completed; *ret_all: all there are. */
+unsigned vhost_request_entries(const struct vhost_request *request, unsigned *ret_all);
 /* For the callee's use: the request's, 0 at first. */
 void **vhost_request_user(struct vhost_request *request);
 

@@ -95,6 +95,7 @@ bool vring_push(struct vhost_queue *queue, uint16_t head, size_t written)
 /* ---- chains ------------------------------------------------------------------------------ */
 
 struct chain {
+    unsigned entries; /* of the ring */
     unsigned in, out;
     size_t in_bytes, out_bytes;
 };
@@ -179,6 +180,7 @@ static int chain_walk(struct vhost_queue *queue, uint16_t head, struct chain *ch
         memcpy(&desc, &queue->ring.desc[index], sizeof(desc));
         atomic_signal_fence(memory_order_seq_cst); /* read once */
         uint16_t flags = le16_get(desc.flags);
+        chain->entries++;
         if (flags & VRING_DESC_INDIRECT)
             return indirect_walk(queue, chain, &desc);
         if (chain_add(queue, chain, &desc) != 0)
@@ -218,6 +220,8 @@ int vring_pop(struct vhost_queue *queue, struct vhost_request **ret_request)
         .in_bytes = chain.in_bytes,
         .out_bytes = chain.out_bytes,
         .head = head,
+        .ring_size = queue->size,
+        .entries = (uint16_t)chain.entries,
         .in_count = (uint16_t)chain.in,
         .out_count = (uint16_t)chain.out,
     };

@@ -8,9 +8,8 @@
  *
  * Extensions (security contexts, groups) are not agreed on in INIT, so there are none.
  *
- * Not in the table: locks, which are not agreed on either; ACCESS, which the guest does by itself
- * (default_permissions); BMAP, POLL, NOTIFY_REPLY. The answer is ENOSYS, and the guest does not ask
- * again.
+ * Not in the table: ACCESS, which the guest does by itself (default_permissions); BMAP, POLL,
+ * NOTIFY_REPLY. The answer is ENOSYS, and the guest does not ask again.
  */
 #include "transport/virtiofs/decode.h"
 
@@ -35,8 +34,8 @@ static const struct guest_op operations[] = {
     [FUSE_INIT] = { guest_init, DOOR_SESSION, 16, sizeof(struct fuse_init_out), 0,
                     OP_ANYTIME | OP_SLOW | OP_LONGER, 0 },
     [FUSE_DESTROY] = { guest_destroy, DOOR_SESSION, 0, 0, 0, OP_SLOW, 0 },
-    [FUSE_INTERRUPT] = { guest_interrupt, DOOR_OTHER, sizeof(struct fuse_interrupt_in), 0, 0,
-                         OP_ANYTIME | OP_SILENT, 0 },
+    [FUSE_INTERRUPT] = { guest_interrupt, DOOR_OTHER, IN(interrupt), 0, 0, OP_ANYTIME | OP_SILENT,
+                         0 },
 
     [FUSE_LOOKUP] = { guest_lookup, DOOR_LOOKUP, 0, ENTRY, 1, OP_NODE, 0 },
     [FUSE_FORGET] = { guest_forget, DOOR_FORGET, IN(forget), 0, 0, OP_SILENT, 0 },
@@ -84,6 +83,9 @@ static const struct guest_op operations[] = {
     [FUSE_COPY_FILE_RANGE_64] = { guest_copy_range_64, DOOR_COPY_RANGE, IN(copy_range),
                                   sizeof(struct fuse_copy_file_range_out), 0,
                                   OP_FILE | OP_CHANGES | OP_SLOW, 0 },
+    [FUSE_GETLK] = { guest_getlk, DOOR_GETLK, IN(lk), sizeof(struct fuse_lk_out), 0, OP_FILE, 0 },
+    [FUSE_SETLK] = { guest_setlk, DOOR_SETLK, IN(lk), 0, 0, OP_FILE, 0 },
+    [FUSE_SETLKW] = { guest_setlk, DOOR_SETLK, IN(lk), 0, 0, OP_FILE, 0 },
     [FUSE_READDIR] = { guest_readdir, DOOR_READDIR, IN(read), 0, 0, OP_DIRECTORY, 0 },
     [FUSE_READDIRPLUS] = { guest_readdir, DOOR_READDIR, IN(read), 0, 0, OP_DIRECTORY, 0 },
 
@@ -110,6 +112,7 @@ _Static_assert(offsetof(struct fuse_release_in, fh) == 0, "fh");
 _Static_assert(offsetof(struct fuse_flush_in, fh) == 0, "fh");
 _Static_assert(offsetof(struct fuse_fsync_in, fh) == 0, "fh");
 _Static_assert(offsetof(struct fuse_fallocate_in, fh) == 0, "fh");
+_Static_assert(offsetof(struct fuse_lk_in, fh) == 0, "fh");
 _Static_assert(offsetof(struct fuse_lseek_in, fh) == 0, "fh");
 _Static_assert(offsetof(struct fuse_ioctl_in, fh) == 0, "fh");
 _Static_assert(offsetof(struct fuse_copy_file_range_in, fh_in) == 0, "fh");

@@ -81,6 +81,8 @@ union guest_in {
     struct fuse_setupmapping_in setupmapping;
     struct fuse_removemapping_in removemapping;
     struct fuse_syncfs_in syncfs;
+    struct fuse_lk_in lk;
+    struct fuse_interrupt_in interrupt;
     struct fuse_init_in init;
 };
 
@@ -114,6 +116,7 @@ struct guest_request {
 
     /* What the dispatcher found for it and lets go of after `run`. */
     uint64_t ino;
+    bool large; /* OP_NODE: as the node has it */
     struct fs_handle *handle;
     bool node_pinned, handle_used;
 };
@@ -148,6 +151,10 @@ const struct guest_op *guest_op(uint32_t opcode);
 /* The operations, each file's. */
 int guest_init(struct guest_request *gr);
 int guest_destroy(struct guest_request *gr);
+
+int guest_getlk(struct guest_request *gr);
+int guest_setlk(struct guest_request *gr); /* SETLKW, too */
+int guest_flush(struct guest_request *gr);
 int guest_interrupt(struct guest_request *gr);
 
 int guest_lookup(struct guest_request *gr);
@@ -172,7 +179,6 @@ int guest_open_directory(struct guest_request *gr);
 int guest_create(struct guest_request *gr);
 int guest_tmpfile(struct guest_request *gr);
 int guest_release(struct guest_request *gr);
-int guest_flush(struct guest_request *gr);
 int guest_fsync(struct guest_request *gr);
 int guest_syncfs(struct guest_request *gr);
 

@@ -68,7 +68,7 @@ static int resolve(struct guest_request *gr)
     int r = 0;
 
     if ((flags & OP_NODE) && !gr->node_pinned) {
-        r = nodes_pin(&guest->nodes, gr->header.nodeid, &gr->ino);
+        r = nodes_pin(&guest->nodes, gr->header.nodeid, &gr->ino, &gr->large);
         gr->node_pinned = r == 0;
     }
     if (r == 0 && (flags & (OP_FILE | OP_DIRECTORY)) && !gr->handle_used) {
@@ -165,6 +165,7 @@ static void process(struct guest *guest, struct vhost_request *request, bool in_
     gr.more_size = gr.bytes_at = gr.bytes_size = 0;
     gr.handle = NULL;
     gr.ino = 0;
+    gr.large = false;
     gr.node_pinned = gr.handle_used = false;
     active_begin(guest);
     r = guest_decode(&gr);
@@ -225,6 +226,7 @@ void guest_park(struct guest *guest, struct vhost_request *request, const void *
     if (size > 0)
         memcpy(parked->answer, answer, size);
     park(guest, parked);
+    guest_resume(guest); /* it may run again already, and have found nothing parked */
 }
 
 /* False: its queue still is stopped. */
@@ -261,9 +263,11 @@ static void resume_run(struct worker_job *job)
 {
     struct guest *guest = ((struct guest_job *)job)->guest;
     struct guest_parked *list;
+    uint32_t resumes;
 
     free(job);
     atomic_store(&guest->resuming, false);
+    resumes = atomic_load(&guest->resumes);
     list = unpark_all(guest);
     while (list) {
         struct guest_parked *parked = list;
@@ -272,11 +276,14 @@ static void resume_run(struct worker_job *job)
         if (!resume_one(guest, parked))
             park(guest, parked);
     }
+    if (atomic_load(&guest->resumes) != resumes)
+        guest_resume(guest); /* asked while nothing was parked, but in our hands */
     active_end(guest);
 }
 
 void guest_resume(struct guest *guest)
 {
+    atomic_fetch_add(&guest->resumes, 1);
     if (atomic_load(&guest->parked_count) == 0 || atomic_exchange(&guest->resuming, true))
         return;
     if (!submit(guest, resume_run, 0))
@@ -310,6 +317,7 @@ int guest_open(const struct guest_options *options, struct guest **ret_guest)
     guest->timeout = options->cache == GUEST_CACHE_ALWAYS ? 24 * 60 * 60
                      : options->cache == GUEST_CACHE_AUTO ? 1
                                                           : 0;
+    fs_lock_door_init(&guest->locks);
     nodes_init(&guest->nodes, options->fs, options->root);
     handles_init(&guest->handles, options->fs);
     pthread_rwlock_init(&guest->session, NULL);
@@ -319,6 +327,25 @@ int guest_open(const struct guest_options *options, struct guest **ret_guest)
     return 0;
 }
 
+int guest_session_hold(struct guest_request *gr)
+{
+    struct guest *guest = gr->guest;
+
+    if (gr->in_worker)
+        pthread_rwlock_rdlock(&guest->session);
+    else if (pthread_rwlock_tryrdlock(&guest->session) != 0)
+        return -EAGAIN;
+    if (atomic_load(&guest->epoch) == gr->epoch)
+        return 0;
+    pthread_rwlock_unlock(&guest->session);
+    return -ENOTCONN;
+}
+
+void guest_session_let_go(struct guest_request *gr)
+{
+    pthread_rwlock_unlock(&gr->guest->session);
+}
+
 static void forget_session(struct guest *guest, uint32_t epoch)
 {
     pthread_rwlock_wrlock(&guest->session);
@@ -326,6 +353,7 @@ static void forget_session(struct guest *guest, uint32_t epoch)
     if (atomic_load(&guest->epoch) == epoch) {
         atomic_store(&guest->state, GUEST_NEW);
         atomic_store(&guest->epoch, ++epoch);
+        guest_forget_locks(guest);
         handles_clear(&guest->handles, epoch);
         nodes_clear(&guest->nodes, epoch);
     }
@@ -363,6 +391,8 @@ void guest_close(struct guest *guest)
     wait_idle(guest);
     guest_give_up_parked(guest); /* what was under way then */
     forget_session(guest, atomic_load(&guest->epoch));
+    wait_idle(guest);
+    guest_give_up_parked(guest); /* who was granted a lock until then */
     handles_destroy(&guest->handles);
     nodes_destroy(&guest->nodes);
     if (guest->options.root != 1)

@@ -118,7 +118,7 @@ void guest_answer_error(struct guest_request *gr, int error)
 
 /* ---- attributes ------------------------------------------------------------------------------ */
 
-static bool is_for_window(const struct guest *guest, const struct fs_attr *attr)
+static bool is_for_window(const struct guest *guest, const struct fs_attr *attr, bool large)
 {
     if (!guest->options.dax_door || !S_ISREG(attr->mode))
         return false;
@@ -128,14 +128,14 @@ static bool is_for_window(const struct guest *guest, const struct fs_attr *attr)
     case GUEST_DAX_INODE:
         return attr->flags & DXF_FLAG_DAX;
     case GUEST_DAX_SIZE:
-        return (attr->flags & DXF_FLAG_DAX) || attr->size >= guest->options.dax_threshold;
+        return (attr->flags & DXF_FLAG_DAX) || large;
     case GUEST_DAX_NEVER:
         break;
     }
     return false;
 }
 
-void guest_fill_attr(const struct guest *guest, const struct fs_attr *attr,
+void guest_fill_attr(const struct guest *guest, const struct fs_attr *attr, bool large,
                      struct fuse_attr *ret_attr)
 {
     struct timespec atime, mtime, ctime;
@@ -159,37 +159,42 @@ void guest_fill_attr(const struct guest *guest, const struct fs_attr *attr,
         .gid = attr->gid,
         .rdev = convert_device(attr->rdev_major, attr->rdev_minor),
         .blksize = 4096,
-        .flags = is_for_window(guest, attr) ? FUSE_ATTR_DAX : 0,
+        .flags = is_for_window(guest, attr, large) ? FUSE_ATTR_DAX : 0,
     };
 }
 
-void guest_fill_entry(const struct guest *guest, uint64_t id, const struct fs_attr *attr,
-                      struct fuse_entry_out *ret_entry)
+int guest_fill_entry(struct guest *guest, uint32_t epoch, const struct fs_attr *attr,
+                     struct fuse_entry_out *ret_entry)
 {
+    bool large = attr->size >= guest->options.dax_threshold;
+    uint64_t id;
+    int r = nodes_add(&guest->nodes, epoch, attr->ino, &large, &id);
+
+    if (r < 0)
+        return r;
     *ret_entry = (struct fuse_entry_out){
         .nodeid = id,
         .generation = attr->generation,
         .entry_valid = guest->timeout,
         .attr_valid = guest->timeout,
     };
-    guest_fill_attr(guest, attr, &ret_entry->attr);
+    guest_fill_attr(guest, attr, large, &ret_entry->attr);
+    return 0;
 }
 
 int guest_answer_entry(struct guest_request *gr, const struct fs_attr *attr)
 {
     struct guest *guest = gr->guest;
     struct fuse_entry_out entry;
-    uint64_t id;
-    int r = nodes_add(&guest->nodes, gr->epoch, attr->ino, &id);
+    int r = guest_fill_entry(guest, gr->epoch, attr, &entry);
 
     if (r < 0) {
         fs_forget(guest->options.fs, attr->ino, 1);
         return r;
     }
-    guest_fill_entry(guest, id, attr, &entry);
     r = guest_answer(gr, &entry, sizeof(entry));
     if (r < 0)
-        nodes_forget(&guest->nodes, id, 1);
+        nodes_forget(&guest->nodes, entry.nodeid, 1);
     return r;
 }
 
@@ -197,6 +202,6 @@ int guest_answer_attr(struct guest_request *gr, const struct fs_attr *attr)
 {
     struct fuse_attr_out out = { .attr_valid = gr->guest->timeout };
 
-    guest_fill_attr(gr->guest, attr, &out.attr);
+    guest_fill_attr(gr->guest, attr, gr->large, &out.attr);
     return guest_answer(gr, &out, sizeof(out));
 }

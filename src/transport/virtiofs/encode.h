@@ -25,11 +25,12 @@ int guest_write_header(struct guest_request *gr, int error, size_t size);
 /* The answer lies there whole: SIZE bytes after the header. */
 void guest_answered(struct guest_request *gr, bool error, size_t size);
 
-void guest_fill_attr(const struct guest *guest, const struct fs_attr *attr,
+/* large: as the node has it. */
+void guest_fill_attr(const struct guest *guest, const struct fs_attr *attr, bool large,
                      struct fuse_attr *ret_attr);
-/* With timeouts. */
-void guest_fill_entry(const struct guest *guest, uint64_t id, const struct fs_attr *attr,
-                      struct fuse_entry_out *ret_entry);
+/* Adds the node, which takes over the reference if it can be (0), and fills in timeouts. */
+int guest_fill_entry(struct guest *guest, uint32_t epoch, const struct fs_attr *attr,
+                     struct fuse_entry_out *ret_entry);
 
 /* Takes the reference over, in any case. */
 int guest_answer_entry(struct guest_request *gr, const struct fs_attr *attr);
@@ -40,7 +41,16 @@ int guest_answer_attr(struct guest_request *gr, const struct fs_attr *attr);
 /* The queue was stopped: the answer waits, or, with size 0, the request does, until it goes on. */
 void guest_park(struct guest *guest, struct vhost_request *request, const void *answer,
                 size_t size);
+/* No session begins or ends until guest_session_let_go. -EAGAIN one does, and this thread may not wait;
+ * -ENOTCONN the request is of one that is over. */
+int guest_session_hold(struct guest_request *gr);
+void guest_session_let_go(struct guest_request *gr);
 /* Those that are parked go nowhere: the guest begins anew. */
 void guest_give_up_parked(struct guest *guest);
+
+/* ---- ops_lock.c ---- */
+
+/* All that the guest has locked, and waits for. With the session's lock held exclusively. */
+void guest_forget_locks(struct guest *guest);
 
 #endif

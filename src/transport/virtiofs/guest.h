@@ -2,7 +2,7 @@
 /*
  * A guest: the FUSE side of a virtio-fs door, from a chain of descriptors to its answer.
  *
- * Owns what the guest has looked up, opened and mapped through this door. Knows virtqueues only by
+ * Owns what the guest has looked up, opened, locked and mapped through this door. Knows virtqueues only by
  * vhost/request.h, and the window only as a struct dax_door; who it belongs to (the door's life)
  * opens both. All that comes from the guest is hostile (L6): decode.h makes it a struct of ours, or
  * an error answer.
@@ -17,6 +17,7 @@
 #ifndef DAXFUSE_TRANSPORT_VIRTIOFS_GUEST_H
 #define DAXFUSE_TRANSPORT_VIRTIOFS_GUEST_H
 
+#include "fs/fs.h"
 #include "transport/stats.h"
 #include "transport/vhost/request.h"
 #include "transport/virtiofs/handle.h"
@@ -26,9 +27,11 @@
 #include <stdint.h>
 
 struct dax_door;
-struct fs;
 struct guest_parked;
+struct guest_waiter;
 struct worker_pool;
+
+#define GUEST_QUEUES_MAX 64
 
 /* What a READ or WRITE carries at most. */
 #define GUEST_IO_MAX (1u << 20)
@@ -74,10 +77,11 @@ struct guest {
     struct guest_options options;
     struct nodes nodes;
     struct handles handles;
+    struct fs_lock_door locks;
     struct door_stats stats;
 
-    /* INIT and DESTROY exclusively; whoever maps or unmaps shared, so that nothing is mapped for a
-     * session that is over. */
+    /* INIT and DESTROY exclusively; whoever maps, unmaps or locks shared, so that nothing is mapped or
+     * locked for a session that is over. */
     pthread_rwlock_t session;
     _Atomic uint32_t epoch; /* of sessions */
     _Atomic int state;      /* enum guest_state */
@@ -92,6 +96,9 @@ struct guest {
     struct guest_parked *parked; /* whose queue was stopped */
     _Atomic uint32_t parked_count;
     _Atomic bool resuming;
+    _Atomic uint32_t resumes;           /* how often that was asked for */
+    struct guest_waiter *waiters;       /* for locks */
+    uint32_t waiting[GUEST_QUEUES_MAX]; /* entries of a queue's ring that they have */
 };
 
 /* -ENOMEM; the reference to the root stays the caller's then. */
@@ -108,7 +115,7 @@ void guest_resume(struct guest *guest);
  * after an INIT. Waits for nobody. */
 void guest_reset(struct guest *guest);
 
-/* Waits for requests that are being worked on, forgets all, frees. No request comes any more. NULL
+/* Waits for requests that are being worked on, gives up those that wait for locks, forgets all, frees. No request comes any more. NULL
  * is allowed. */
 void guest_close(struct guest *guest);
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A session: INIT, DESTROY. Both end what was before: a guest that was reset says INIT again and
- * knows nothing of its nodes, handles and mappings any more.
+ * knows nothing of its nodes, handles, locks and mappings any more.
  *
- * Not agreed on, though a guest may offer it: writeback cache (the server owns sizes), locks (the
- * guest's kernel keeps its own), EXPORT_SUPPORT (a guest names only what it looked up), SUBMOUNTS,
- * extensions of requests.
+ * Not agreed on, though a guest may offer it: writeback cache (the server owns sizes), EXPORT_SUPPORT
+ * (a guest names only what it looked up), SUBMOUNTS, extensions of requests.
  */
 #include "transport/virtiofs/encode.h"
 
@@ -24,7 +23,7 @@ static uint64_t wanted(const struct guest *guest)
                      FUSE_HAS_IOCTL_DIR | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO |
                      FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_POSIX_ACL | FUSE_MAX_PAGES |
                      FUSE_CACHE_SYMLINKS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT |
-                     FUSE_INIT_EXT | FUSE_NO_EXPORT_SUPPORT;
+                     FUSE_INIT_EXT | FUSE_NO_EXPORT_SUPPORT | FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
 
     /* Nobody else changes anything: a time that has changed is the guest's own doing. */
     if (guest->options.cache != GUEST_CACHE_ALWAYS)
@@ -45,6 +44,7 @@ static int session_end(struct guest *guest, enum guest_state state)
 
     atomic_store(&guest->state, state);
     epoch = atomic_fetch_add(&guest->epoch, 1) + 1;
+    guest_forget_locks(guest);
     handles_clear(&guest->handles, epoch);
     nodes_clear(&guest->nodes, epoch);
     if (guest->options.renew)
@@ -113,11 +113,4 @@ int guest_destroy(struct guest_request *gr)
     (void)session_end(guest, GUEST_ENDED);
     pthread_rwlock_unlock(&guest->session);
     return guest_answer(gr, NULL, 0);
-}
-
-/* A guest's kernel does not send it; nothing here waits for long without a limit of its own. */
-int guest_interrupt(struct guest_request *gr)
-{
-    guest_answer_none(gr);
-    return 0;
 }

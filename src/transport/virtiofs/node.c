@@ -20,6 +20,7 @@ struct node_slot {
     uint32_t generation;
     uint32_t pins;
     uint32_t next; /* slot + 1: in the bucket, or of the free ones */
+    bool large;
 };
 
 #define SLOTS_MIN 64u
@@ -132,7 +133,7 @@ static int find(const struct nodes *nodes, uint64_t id, uint32_t *ret_slot)
     return 0;
 }
 
-static int add_locked(struct nodes *nodes, uint64_t ino, uint64_t *ret_id)
+static int add_locked(struct nodes *nodes, uint64_t ino, bool *large, uint64_t *ret_id)
 {
     uint32_t slot = 0;
     int r;
@@ -143,6 +144,7 @@ static int add_locked(struct nodes *nodes, uint64_t ino, uint64_t *ret_id)
             slot = at - 1;
             if (nodes->slots[slot].ino == ino) {
                 nodes->slots[slot].lookups++;
+                *large = nodes->slots[slot].large;
                 *ret_id = id_of(nodes, slot);
                 return 0;
             }
@@ -154,6 +156,7 @@ static int add_locked(struct nodes *nodes, uint64_t ino, uint64_t *ret_id)
         .ino = ino,
         .lookups = 1,
         .generation = generation_next(nodes),
+        .large = *large,
     };
     bucket_insert(nodes, slot);
     nodes->count++;
@@ -161,24 +164,26 @@ static int add_locked(struct nodes *nodes, uint64_t ino, uint64_t *ret_id)
     return 0;
 }
 
-int nodes_add(struct nodes *nodes, uint32_t epoch, uint64_t ino, uint64_t *ret_id)
+int nodes_add(struct nodes *nodes, uint32_t epoch, uint64_t ino, bool *large, uint64_t *ret_id)
 {
     int r = -ENOTCONN;
 
     pthread_mutex_lock(&nodes->mutex);
     if (epoch == nodes->epoch)
-        r = add_locked(nodes, ino, ret_id);
+        r = add_locked(nodes, ino, large, ret_id);
     pthread_mutex_unlock(&nodes->mutex);
     return r;
 }
 
-int nodes_pin(struct nodes *nodes, uint64_t id, uint64_t *ret_ino)
+int nodes_pin(struct nodes *nodes, uint64_t id, uint64_t *ret_ino, bool *ret_large)
 {
     uint32_t slot;
     int r;
 
     if (id == FUSE_ROOT_ID) {
         *ret_ino = nodes->root;
+        if (ret_large)
+            *ret_large = false;
         return 0;
     }
     pthread_mutex_lock(&nodes->mutex);
@@ -186,6 +191,8 @@ int nodes_pin(struct nodes *nodes, uint64_t id, uint64_t *ret_ino)
     if (r == 0) {
         nodes->slots[slot].pins++;
         *ret_ino = nodes->slots[slot].ino;
+        if (ret_large)
+            *ret_large = nodes->slots[slot].large;
     }
     pthread_mutex_unlock(&nodes->mutex);
     return r;

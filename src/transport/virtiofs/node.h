@@ -14,6 +14,8 @@
  *    that has become somebody else's.
  * N3 No more is given back than there is.
  * N4 What a request of an earlier epoch brings is refused: nodes_clear leaves nothing behind.
+ * N5 Whether a node is of a large file is decided once, when it is made: the guest drops an inode that
+ *    it is told to map from now on, or not any more, and a file that grows would be dropped all the time.
  *
  * Any thread. One mutex inside, a leaf: fs/ is called without it.
  */
@@ -21,6 +23,7 @@
 #define DAXFUSE_TRANSPORT_VIRTIOFS_NODE_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct fs;
@@ -43,11 +46,12 @@ void nodes_init(struct nodes *nodes, struct fs *fs, uint64_t root);
 /* Nothing is pinned. */
 void nodes_destroy(struct nodes *nodes);
 
-/* The inode was looked up: takes over one reference of it. -ENOMEM, -ENOTCONN another epoch: the
- * reference is still the caller's. */
-int nodes_add(struct nodes *nodes, uint32_t epoch, uint64_t ino, uint64_t *ret_id);
-/* The inode stays what it is until nodes_unpin of the same id. -ESTALE. */
-int nodes_pin(struct nodes *nodes, uint64_t id, uint64_t *ret_ino);
+/* The inode was looked up: takes over one reference of it. *large: whether it is a large file; on return,
+ * whether it was when the node was made. -ENOMEM, -ENOTCONN another epoch: the reference is still the
+ * caller's. */
+int nodes_add(struct nodes *nodes, uint32_t epoch, uint64_t ino, bool *large, uint64_t *ret_id);
+/* The inode stays what it is until nodes_unpin of the same id. ret_large may be NULL. -ESTALE. */
+int nodes_pin(struct nodes *nodes, uint64_t id, uint64_t *ret_ino, bool *ret_large);
 void nodes_unpin(struct nodes *nodes, uint64_t id);
 /* The guest forgets so many lookups. Ids that are not there, counts too large: no harm. */
 void nodes_forget(struct nodes *nodes, uint64_t id, uint64_t count);

@@ -30,11 +30,8 @@ static size_t fill_entry_out(struct filling *filling, char *at, const struct fs_
     struct fuse_entry_out entry = {
         .attr = { .ino = dirent->ino, .mode = (uint32_t)dirent->type << 12 },
     };
-    uint64_t id;
 
-    if (attr && nodes_add(&guest->nodes, filling->gr->epoch, attr->ino, &id) == 0)
-        guest_fill_entry(guest, id, attr, &entry);
-    else if (attr)
+    if (attr && guest_fill_entry(guest, filling->gr->epoch, attr, &entry) < 0)
         fs_forget(guest->options.fs, attr->ino, 1);
     memcpy(at, &entry, sizeof(entry));
     return sizeof(entry);

@@ -15,7 +15,6 @@
 #include "dax/mapping.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #define NO_HANDLE UINT64_MAX
@@ -49,12 +48,6 @@ static int check_handle(struct guest_request *gr, uint64_t id, bool write)
     return mode == O_RDWR || (mode == O_RDONLY && !write) ? 0 : -EBADF;
 }
 
-/* With the session held: 0, or it is not the request's any more. */
-static int check_session(const struct guest_request *gr)
-{
-    return atomic_load(&gr->guest->epoch) == gr->epoch ? 0 : -ENOTCONN;
-}
-
 int guest_setupmapping(struct guest_request *gr)
 {
     const struct fuse_setupmapping_in *in = &gr->in.setupmapping;
@@ -78,12 +71,12 @@ int guest_setupmapping(struct guest_request *gr)
         r = check_handle(gr, in->fh, write);
     if (r < 0)
         return r;
-    pthread_rwlock_rdlock(&guest->session);
-    r = check_session(gr);
-    if (r == 0)
-        r = fs_populate(guest->options.fs, &gr->rq, dax_door, gr->ino, in->foffset, in->len, slot,
-                        write);
-    pthread_rwlock_unlock(&guest->session);
+    r = guest_session_hold(gr);
+    if (r < 0)
+        return r;
+    r = fs_populate(guest->options.fs, &gr->rq, dax_door, gr->ino, in->foffset, in->len, slot,
+                    write);
+    guest_session_let_go(gr);
     return r < 0 ? r : guest_answer(gr, NULL, 0);
 }
 
@@ -117,9 +110,10 @@ int guest_removemapping(struct guest_request *gr)
         return -ENOSYS;
     if (count == 0 || gr->bytes_size % sizeof(one) || count != gr->bytes_size / sizeof(one))
         return -EINVAL;
-    pthread_rwlock_rdlock(&guest->session);
-    result = check_session(gr);
-    for (; count > 0 && result != -ENOTCONN; count--, at += sizeof(one)) {
+    result = guest_session_hold(gr);
+    if (result < 0)
+        return result;
+    for (; count > 0; count--, at += sizeof(one)) {
         int r;
 
         memcpy(&one, at, sizeof(one));
@@ -127,6 +121,6 @@ int guest_removemapping(struct guest_request *gr)
         if (result == 0)
             result = r;
     }
-    pthread_rwlock_unlock(&guest->session);
+    guest_session_let_go(gr);
     return result < 0 ? result : guest_answer(gr, NULL, 0);
 }

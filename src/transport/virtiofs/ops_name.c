@@ -71,7 +71,7 @@ int guest_link(struct guest_request *gr)
     struct guest *guest = gr->guest;
     uint64_t id = gr->in.link.oldnodeid, ino;
     struct fs_attr attr;
-    int r = nodes_pin(&guest->nodes, id, &ino);
+    int r = nodes_pin(&guest->nodes, id, &ino, NULL);
 
     if (r < 0)
         return r;
@@ -99,7 +99,7 @@ int guest_rename(struct guest_request *gr)
     unsigned flags = gr->header.opcode == FUSE_RENAME2 ? gr->in.rename2.flags : 0;
     struct guest *guest = gr->guest;
     uint64_t id = gr->in.rename.newdir, ino; /* the first of both structs */
-    int r = nodes_pin(&guest->nodes, id, &ino);
+    int r = nodes_pin(&guest->nodes, id, &ino, NULL);
 
     if (r < 0)
         return r;

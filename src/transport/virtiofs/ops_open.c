@@ -9,16 +9,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 /* The flags of open(2) that mean something to fs. */
 #define OPEN_FLAGS (O_ACCMODE | O_APPEND | O_TRUNC | O_EXCL | O_NOATIME)
 
-/* Nothing is held back here: what close(2) would wait for is done. */
+/* Nothing is held back here: what close(2) would wait for is done. But it gives back locks. */
 static uint32_t file_flags(const struct guest *guest, const struct fuse_attr *attr)
 {
-    uint32_t flags = FOPEN_NOFLUSH | FOPEN_PARALLEL_DIRECT_WRITES;
+    uint32_t flags = FOPEN_PARALLEL_DIRECT_WRITES;
 
+    if (!(atomic_load_explicit(&guest->flags, memory_order_relaxed) & FUSE_POSIX_LOCKS))
+        flags |= FOPEN_NOFLUSH;
     if (guest->options.cache == GUEST_CACHE_ALWAYS)
         flags |= FOPEN_KEEP_CACHE;
     /* What is in the window has no pages to be kept. */
@@ -53,7 +56,7 @@ static int check_type(struct guest_request *gr, bool directory, struct fuse_attr
         return -ENOTDIR;
     if (!directory && !S_ISREG(attr.mode))
         return S_ISDIR(attr.mode) ? -EISDIR : -EINVAL;
-    guest_fill_attr(gr->guest, &attr, ret_attr);
+    guest_fill_attr(gr->guest, &attr, gr->large, ret_attr);
     return 0;
 }
 
@@ -110,8 +113,7 @@ static int answer_created(struct guest_request *gr, const struct fs_attr *attr, 
     struct guest *guest = gr->guest;
     struct fuse_entry_out entry;
     struct fuse_open_out open = { 0 };
-    uint64_t id;
-    int r = nodes_add(&guest->nodes, gr->epoch, attr->ino, &id);
+    int r = guest_fill_entry(guest, gr->epoch, attr, &entry);
 
     if (r < 0) {
         handles_cancel(&guest->handles, place);
@@ -119,18 +121,18 @@ static int answer_created(struct guest_request *gr, const struct fs_attr *attr, 
         fs_forget(guest->options.fs, attr->ino, 1);
         return r;
     }
-    r = handles_fill(&guest->handles, gr->epoch, place, handle, id, HANDLE_FILE, &open.fh);
+    r = handles_fill(&guest->handles, gr->epoch, place, handle, entry.nodeid, HANDLE_FILE,
+                     &open.fh);
     if (r < 0) {
         fs_release(guest->options.fs, handle);
-        nodes_forget(&guest->nodes, id, 1);
+        nodes_forget(&guest->nodes, entry.nodeid, 1);
         return r;
     }
-    guest_fill_entry(guest, id, attr, &entry);
     open.open_flags = file_flags(guest, &entry.attr);
     r = guest_answer_two(gr, &entry, sizeof(entry), &open, sizeof(open));
     if (r < 0) {
-        (void)handles_close(&guest->handles, open.fh, id, HANDLE_ANY);
-        nodes_forget(&guest->nodes, id, 1);
+        (void)handles_close(&guest->handles, open.fh, entry.nodeid, HANDLE_ANY);
+        nodes_forget(&guest->nodes, entry.nodeid, 1);
     }
     return r;
 }
@@ -176,11 +178,6 @@ int guest_release(struct guest_request *gr)
     int r = handles_close(&gr->guest->handles, gr->in.release.fh, gr->header.nodeid, kind);
 
     return r < 0 ? r : guest_answer(gr, NULL, 0);
-}
-
-int guest_flush(struct guest_request *gr)
-{
-    return guest_answer(gr, NULL, 0);
 }
 
 int guest_fsync(struct guest_request *gr)
