@@ -29,13 +29,10 @@ struct virtio_fs_config {
     le32 notify_size;
 };
 
-struct fill_job {
-    struct worker_job job; /* first */
-    struct export *export;
-};
-
 struct export
 {
+    struct worker_job fill; /* first; queued while fill_queued */
+    _Atomic bool fill_queued;
     struct fs *fs;
     struct export_options options;
     char name[64]; /* for messages, and of the door */
@@ -120,23 +117,21 @@ static void on_connected(void *arg)
 
 static void fill_run(struct worker_job *job)
 {
-    struct export *export = ((struct fill_job *)job)->export;
+    struct export *export = (struct export *)job;
 
-    free(job);
+    atomic_store(&export->fill_queued, false);
     window_fill(export->window);
 }
 
 static void on_started(void *arg)
 {
     struct export *export = arg;
-    struct fill_job *fill;
 
     if (export->window) {
         window_started(export->window);
-        fill = export->stood ? malloc(sizeof(*fill)) : NULL;
-        if (fill) {
-            *fill = (struct fill_job){ .job.run = fill_run, .export = export };
-            worker_submit(export->workers, &fill->job);
+        if (export->stood && !atomic_exchange(&export->fill_queued, true)) {
+            export->fill.run = fill_run;
+            worker_submit(export->workers, &export->fill);
         }
     }
     guest_resume(export->guest);
@@ -158,6 +153,7 @@ static void on_reset(void *arg)
     export->stood = false;
     if (export->window)
         window_left(export->window);
+    guest_reset(export->guest); /* also of its locks */
 }
 
 static void on_gone(void *arg)
@@ -165,7 +161,6 @@ static void on_gone(void *arg)
     struct export *export = arg;
 
     on_reset(export);
-    guest_reset(export->guest);
     atomic_store(&export->connected, false);
 }
 

@@ -30,14 +30,6 @@ static uint64_t deadline(void)
 
 /* ---- the mapper -------------------------------------------------------------------------- */
 
-static void slot_set(struct window *window, uint64_t slot, uint64_t offset)
-{
-    pthread_mutex_lock(&window->mutex);
-    window->slots[slot].offset = offset;
-    window->slots[slot].ends = false;
-    pthread_mutex_unlock(&window->mutex);
-}
-
 /* Ours keeps the lock as the VMM's do. */
 static void pool_fd_close(struct window *window)
 {
@@ -103,10 +95,11 @@ static int window_unmap(void *arg, uint64_t slot)
     if (r < 0)
         return r;
     r = vhost_shm_unmap(window->device, slot << DAX_CHUNK_SHIFT, DAX_CHUNK_SIZE, deadline());
+    pthread_mutex_lock(&window->mutex);
     if (r == 0)
-        slot_set(window, slot, NOTHING);
-    else if (r != -ETIMEDOUT)
-        slot_set(window, slot, window->slots[slot].offset);
+        window->slots[slot].offset = NOTHING;
+    window->slots[slot].ends = r == -ETIMEDOUT;
+    pthread_mutex_unlock(&window->mutex);
     return r;
 }
 
@@ -266,7 +259,7 @@ int window_renew(struct window *window)
     while (window->calls > 0)
         pthread_cond_wait(&window->idle, &window->mutex);
     for (uint64_t i = 0; i < window->door.slots; i++)
-        window->slots[i].offset = NOTHING;
+        window->slots[i] = (struct window_slot){ .offset = NOTHING };
     descriptors_close(window);
     r = window->runs ? descriptors_open(window) : -ECANCELED;
     window->left = r < 0;
