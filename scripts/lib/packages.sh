@@ -5,7 +5,7 @@
 FUSE_NEEDED=3.18
 # shellcheck disable=SC2034 # for who sources this
 BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config libpmem-dev liburing-dev libnuma-dev
-    libxxhash-dev libjson-c-dev scdoc fuse3)
+    libxxhash-dev libjson-c-dev libcap-ng-dev libseccomp-dev scdoc fuse3)
 # What the programs below test/ need: there before a test build is configured, since Meson leaves
 # out what it has no library for. Programs that a suite only runs are its SUITE_PACKAGES.
 # shellcheck disable=SC2034

@@ -6,6 +6,8 @@ SUITE_PACKAGES=(util-linux python3)
 
 # shellcheck source=test/badinput/doors.sh
 . "$ROOT/test/badinput/doors.sh"
+# shellcheck source=test/badinput/sandbox.sh
+. "$ROOT/test/badinput/sandbox.sh"
 
 suite_run() {
     build_test >&2 || { not_ok build; return 1; }
@@ -32,6 +34,7 @@ suite_run() {
     ioctls
     ranges
     doors
+    sandbox
     names
     with_host_full never
     with_host_full force

@@ -43,6 +43,11 @@ void log_open(const char *name, enum log_target target, enum log_level level)
     atomic_store(&log_target, (int)target);
 }
 
+void log_connect(const char *name)
+{
+    openlog(name, LOG_PID | LOG_NDELAY, LOG_DAEMON);
+}
+
 void log_set_level(enum log_level level)
 {
     atomic_store(&log_level, (int)level);

@@ -11,6 +11,8 @@ enum log_target { LOG_TARGET_STDERR, LOG_TARGET_SYSLOG };
 
 /* name: what precedes each line on stderr, and the syslog ident; kept, not copied. */
 void log_open(const char *name, enum log_target target, enum log_level level);
+/* Connects to syslog already, for who will not see its socket's path when it is opened. */
+void log_connect(const char *name);
 void log_set_level(enum log_level level);
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

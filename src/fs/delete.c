@@ -221,13 +221,17 @@ static void *reaper_main(void *arg)
     return NULL;
 }
 
+void reaper_init(struct fs *fs)
+{
+    pthread_mutex_init(&fs->reap_mutex, NULL);
+    pthread_cond_init(&fs->reap_more, NULL);
+    pthread_cond_init(&fs->reap_done, NULL);
+}
+
 int reaper_start(struct fs *fs)
 {
     int r;
 
-    pthread_mutex_init(&fs->reap_mutex, NULL);
-    pthread_cond_init(&fs->reap_more, NULL);
-    pthread_cond_init(&fs->reap_done, NULL);
     if (fs->read_only)
         return 0;
     r = pthread_create(&fs->reaper, NULL, reaper_main, fs);

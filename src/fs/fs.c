@@ -81,11 +81,11 @@ int fs_open(struct pool *pool, const struct fs_options *options, struct fs **ret
         if (r < 0)
             goto close;
     }
-    r = reaper_start(fs);
-    if (r < 0)
-        goto close;
-    r = settler_start(fs);
+    reaper_init(fs);
+    settler_init(fs);
+    r = options->idle ? 0 : fs_threads_start(fs);
     if (r < 0) {
+        settler_stop(fs);
         reaper_stop(fs);
         goto close;
     }
@@ -100,6 +100,13 @@ close:
 free:
     free(fs);
     return r;
+}
+
+int fs_threads_start(struct fs *fs)
+{
+    int r = reaper_start(fs);
+
+    return r < 0 ? r : settler_start(fs);
 }
 
 void fs_close(struct fs *fs)

@@ -52,6 +52,7 @@ struct fs_request {
 struct fs_options {
     bool read_only;
     bool noatime; /* else: relatime */
+    bool idle;    /* no thread before fs_threads_start: what is to be deleted or tidied waits */
 };
 
 /*
@@ -66,6 +67,8 @@ struct fs_recovered {
 };
 int fs_open(struct pool *pool, const struct fs_options *options, struct fs **ret_fs,
             struct fs_recovered *ret_recovered);
+/* Of one that was opened idle, once. -errno: no thread; it goes on as it is, and can be closed. */
+int fs_threads_start(struct fs *fs);
 /* Every handle is released, every reference forgotten by itself; deletes what waits for that. */
 void fs_close(struct fs *fs);
 

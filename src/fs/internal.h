@@ -130,6 +130,7 @@ void cache_forget_deleted(struct fs *fs, struct inode *inode);
 
 /* ---- delete.c ---- */
 
+void reaper_init(struct fs *fs);
 int reaper_start(struct fs *fs);
 /* Waits until nothing is left to delete. */
 void reaper_drain(struct fs *fs);

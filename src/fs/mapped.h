@@ -103,6 +103,7 @@ int settle_before_shift(struct fs *fs, struct inode *inode, uint64_t size);
 
 /* ---- settle.c, the settler ---- */
 
+void settler_init(struct fs *fs);
 int settler_start(struct fs *fs);
 void settler_drain(struct fs *fs);
 void settler_stop(struct fs *fs);

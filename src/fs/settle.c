@@ -302,13 +302,17 @@ static void *settler_main(void *arg)
     return NULL;
 }
 
+void settler_init(struct fs *fs)
+{
+    pthread_mutex_init(&fs->settle_mutex, NULL);
+    pthread_cond_init(&fs->settle_more, NULL);
+    pthread_cond_init(&fs->settle_done, NULL);
+}
+
 int settler_start(struct fs *fs)
 {
     int r;
 
-    pthread_mutex_init(&fs->settle_mutex, NULL);
-    pthread_cond_init(&fs->settle_more, NULL);
-    pthread_cond_init(&fs->settle_done, NULL);
     if (fs->read_only)
         return 0;
     r = pthread_create(&fs->settler, NULL, settler_main, fs);

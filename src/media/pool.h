@@ -56,6 +56,9 @@ struct pool {
     _Atomic uint64_t *data;          /* a bit a block: see pool_blocks_claim */
     struct pool_guard *guard;        /* of media/guard.c */
     struct pool_host *host;          /* of media/pool_map.c */
+    /* Opens the file anew where it has no path to be seen from here; NULL: /proc has one. A descriptor or -errno. */
+    int (*open_anew)(void *arg, bool read_only);
+    void *open_anew_arg;
 };
 
 /*

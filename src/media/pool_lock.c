@@ -210,20 +210,29 @@ int pool_lock_take(int fd, const char *path, bool exclusive, char **ret_message)
     return 0;
 }
 
+static int open_anew(int pool_fd, bool read_only)
+{
+    char path[32];
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", pool_fd);
+    fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
 int pool_door_open(struct pool *pool, unsigned number, bool read_only)
 {
     struct flock own = {
         .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 1 + (off_t)number, .l_len = 1
     };
-    char path[32];
     int fd;
 
     if (pool->fd < 0 || number >= POOL_DOORS)
         return -EINVAL;
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", pool->fd);
-    fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    fd = pool->open_anew ? pool->open_anew(pool->open_anew_arg, read_only)
+                         : open_anew(pool->fd, read_only);
     if (fd < 0)
-        return -errno;
+        return fd;
     if (fcntl(fd, F_OFD_SETLK, &own) != 0) {
         int error = -errno;
 

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,13 @@
 struct launch {
     const struct options *options;
     int pipe; /* to the parent; -1 in the foreground */
+    int null; /* in place of the terminal; -1: none */
+};
+
+/* What the signals' thread has to do; SIGTERM makes it look. */
+struct signals {
+    struct server *server;
+    _Atomic bool ending;
 };
 
 static void tell_parent(struct launch *launch, int status)
@@ -46,12 +54,11 @@ static void on_ready(void *arg)
 
     if (launch->pipe < 0)
         return;
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null >= 0) {
-        dup2(null, STDIN_FILENO);
-        dup2(null, STDOUT_FILENO);
-        dup2(null, STDERR_FILENO);
-        close(null);
+    if (launch->null >= 0) {
+        dup2(launch->null, STDIN_FILENO);
+        dup2(launch->null, STDOUT_FILENO);
+        dup2(launch->null, STDERR_FILENO);
+        close(launch->null);
     }
     setsid();
     log_open("daxfuse", LOG_TARGET_SYSLOG, launch->options->log_level);
@@ -60,7 +67,7 @@ static void on_ready(void *arg)
 
 static void *signal_main(void *arg)
 {
-    struct server *server = arg;
+    struct signals *signals = arg;
     sigset_t set;
     int number;
 
@@ -71,15 +78,17 @@ static void *signal_main(void *arg)
     for (;;) {
         if (sigwait(&set, &number) != 0)
             continue;
+        if (atomic_load(&signals->ending))
+            return NULL;
         log_info("signal %d: stopping", number);
-        server_stop(server);
+        server_stop(signals->server);
     }
-    return NULL;
 }
 
 static int serve(struct launch *launch)
 {
     const struct options *options = launch->options;
+    struct signals signals = { .ending = false };
     struct server *server;
     pthread_t thread;
     sigset_t set;
@@ -91,17 +100,24 @@ static int serve(struct launch *launch)
     sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    /* What on_ready wants, while there are paths: it may come in the sandbox. */
+    if (launch->pipe >= 0) {
+        launch->null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        log_connect("daxfuse");
+    }
     int status = server_open(&options->server, &server);
     if (status != SERVER_EXIT_OK)
         return status;
-    int error = pthread_create(&thread, NULL, signal_main, server);
+    signals.server = server;
+    int error = pthread_create(&thread, NULL, signal_main, &signals);
     if (error) {
         log_error("no thread can be made: %s", strerror(error));
         server_close(server);
         return SERVER_EXIT_MOUNT;
     }
     status = server_run(server, on_ready, launch);
-    pthread_cancel(thread); /* in sigwait */
+    atomic_store(&signals.ending, true);
+    pthread_kill(thread, SIGTERM);
     pthread_join(thread, NULL);
     server_close(server);
     return status;
@@ -166,7 +182,7 @@ int main(int argc, char **argv)
         fputs(vhost_options_capabilities, stdout);
         status = SERVER_EXIT_OK;
     } else {
-        struct launch launch = { .options = &options, .pipe = -1 };
+        struct launch launch = { .options = &options, .pipe = -1, .null = -1 };
         log_set_level(options.log_level);
         status = options.foreground ? serve(&launch) : serve_in_background(&launch);
     }

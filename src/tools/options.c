@@ -36,6 +36,8 @@ const char options_usage[] =
     "  --fd N                 the same as --vhost-user fd=N\n"
     "  --socket-group GROUP   may connect to the sockets, too\n"
     "  --print-capabilities   what this back-end can, for those who manage machines\n"
+    "  --sandbox namespace|chroot|none, --seccomp kill|log|none\n"
+    "                         what a server with sockets works in (namespace, kill)\n"
     "  -f, --foreground       stay, and log to stderr\n"
     "  -o OPTIONS             comma-separated:\n"
     "     ro, rw              read-only, or not\n"
@@ -265,13 +267,49 @@ static int fail_unknown(int letter, const char *word, char **ret_message)
     return fail(ret_message, "unknown option: -%c", letter);
 }
 
+static int parse_sandbox(struct options *options, const char *value, char **ret_message)
+{
+    static const char *const modes[] = { "namespace", "chroot", "none", NULL };
+    unsigned choice = 0;
+    int error = parse_choice("--sandbox", value, modes, &choice, ret_message);
+
+    options->server.sandbox.mode = (enum sandbox_mode)(choice + SANDBOX_NAMESPACE);
+    return error;
+}
+
+static int parse_seccomp(struct options *options, const char *value, char **ret_message)
+{
+    static const char *const kinds[] = { "kill", "log", "none", NULL };
+    unsigned choice = 0;
+    int error = parse_choice("--seccomp", value, kinds, &choice, ret_message);
+
+    options->server.sandbox.seccomp = (enum sandbox_seccomp)(choice + SECCOMP_KILL);
+    return error;
+}
+
+/* What was asked for is had, or nothing is served. */
+static int check_sandbox(const struct options *options, char **ret_message)
+{
+    const struct sandbox_options *sandbox = &options->server.sandbox;
+
+    if (options->server.export_count > 0)
+        return 0;
+    if (sandbox->mode == SANDBOX_NAMESPACE || sandbox->mode == SANDBOX_CHROOT)
+        return fail(ret_message, "--sandbox: is for a server with --vhost-user");
+    if (sandbox->seccomp == SECCOMP_KILL || sandbox->seccomp == SECCOMP_LOG)
+        return fail(ret_message, "--seccomp: is for a server with --vhost-user");
+    return 0;
+}
+
 static int parse_words(struct options *options, int argc, char **argv, char **ret_message)
 {
-    enum { VHOST_USER = 256, FD, SOCKET_GROUP, PRINT_CAPABILITIES };
+    enum { VHOST_USER = 256, FD, SOCKET_GROUP, SANDBOX, SECCOMP, PRINT_CAPABILITIES };
     static const struct option long_options[] = {
         { "vhost-user", required_argument, NULL, VHOST_USER },
         { "fd", required_argument, NULL, FD },
         { "socket-group", required_argument, NULL, SOCKET_GROUP },
+        { "sandbox", required_argument, NULL, SANDBOX },
+        { "seccomp", required_argument, NULL, SECCOMP },
         { "print-capabilities", no_argument, NULL, PRINT_CAPABILITIES },
         { "foreground", no_argument, NULL, 'f' },
         { "help", no_argument, NULL, 'h' },
@@ -305,6 +343,16 @@ static int parse_words(struct options *options, int argc, char **argv, char **re
             break;
         case SOCKET_GROUP:
             options->socket_group = optarg;
+            break;
+        case SANDBOX:
+            error = parse_sandbox(options, optarg, ret_message);
+            if (error)
+                return error;
+            break;
+        case SECCOMP:
+            error = parse_seccomp(options, optarg, ret_message);
+            if (error)
+                return error;
             break;
         case PRINT_CAPABILITIES:
             options->print_capabilities = true;
@@ -366,6 +414,9 @@ int options_parse(struct options *options, int argc, char **argv, char **ret_mes
         return -ENOMEM;
     int error = parse_words(options, argc, argv, ret_message);
     if (error || options->help || options->version || options->print_capabilities)
+        return error;
+    error = check_sandbox(options, ret_message);
+    if (error)
         return error;
     error = vhost_options_finish(options, ret_message);
     if (!error && root)

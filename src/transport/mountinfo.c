@@ -2,10 +2,14 @@
 /* A line is "ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS [TAG...] - TYPE SOURCE OPTIONS", proc(5). */
 #include "transport/mountinfo.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 static bool is_octal(char digit)
 {
@@ -54,9 +58,36 @@ static bool line_parse(char *line, struct mountinfo *mount)
     return true;
 }
 
-bool mountinfo_walk(bool (*visit)(void *arg, const struct mountinfo *mount), void *arg)
+#define PATH "/proc/self/mountinfo"
+
+/* Read by one thread at a time: they share where they are in it. */
+static pthread_mutex_t kept_mutex = PTHREAD_MUTEX_INITIALIZER;
+static int kept = -1;
+
+int mountinfo_keep(void)
 {
-    FILE *file = fopen("/proc/self/mountinfo", "re");
+    kept = open(PATH, O_RDONLY | O_CLOEXEC);
+    return kept < 0 ? -errno : 0;
+}
+
+static FILE *list_open(void)
+{
+    FILE *file = NULL;
+    int fd;
+
+    if (kept < 0)
+        return fopen(PATH, "re");
+    fd = fcntl(kept, F_DUPFD_CLOEXEC, 0);
+    if (fd >= 0 && lseek(fd, 0, SEEK_SET) == 0)
+        file = fdopen(fd, "r");
+    if (!file && fd >= 0)
+        close(fd);
+    return file;
+}
+
+static bool walk(bool (*visit)(void *arg, const struct mountinfo *mount), void *arg)
+{
+    FILE *file = list_open();
     char *line = NULL;
     size_t size = 0;
     bool found = false;
@@ -70,5 +101,15 @@ bool mountinfo_walk(bool (*visit)(void *arg, const struct mountinfo *mount), voi
     }
     free(line);
     fclose(file);
+    return found;
+}
+
+bool mountinfo_walk(bool (*visit)(void *arg, const struct mountinfo *mount), void *arg)
+{
+    bool found;
+
+    pthread_mutex_lock(&kept_mutex);
+    found = walk(visit, arg);
+    pthread_mutex_unlock(&kept_mutex);
     return found;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The mounts that this process sees, from /proc/self/mountinfo. Owns nothing between calls.
+ * The mounts that this process sees, from /proc/self/mountinfo. Owns nothing between
+ * calls, but for what mountinfo_keep() opens.
  */
 #ifndef DAXFUSE_TRANSPORT_MOUNTINFO_H
 #define DAXFUSE_TRANSPORT_MOUNTINFO_H
@@ -13,6 +14,10 @@ struct mountinfo {
     dev_t device;
     const char *mountpoint, *type, *source;
 };
+
+/* Keeps the list at hand for a process that will not see /proc any more. Once, by the one thread there is.
+ * -errno. */
+int mountinfo_keep(void);
 
 /* Visits the mounts, an upper one of a mountpoint after those below it, until visit() returns true.
  * Returns whether one did: false also when the list cannot be read. */

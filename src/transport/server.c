@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "transport/control.h"
+#include "transport/keeper.h"
+#include "transport/mountinfo.h"
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -38,7 +40,9 @@ struct server {
     uint64_t begun;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    bool stop_wanted, loop_ended; /* guarded by mutex */
+    bool stop_wanted, loop_ended;    /* guarded by mutex */
+    struct keeper *keeper;           /* NULL: no sandbox */
+    int control_kept, *exports_kept; /* the keeper's numbers of sockets; -1: none */
     void (*ready)(void *arg);
     void *ready_arg;
 };
@@ -172,6 +176,111 @@ static int open_exports(struct server *server)
     return 0;
 }
 
+/* ---- the sandbox ---------------------------------------------------------------------------------- */
+
+/* A mount alone works in none. Before anything is opened. */
+static int start_keeper(struct server *server)
+{
+    struct server_options *options = &server->options;
+
+    server->control_kept = -1;
+    if (options->export_count == 0 ||
+        (options->sandbox.mode == SANDBOX_NONE && options->sandbox.seccomp == SECCOMP_NONE))
+        return 0;
+    server->exports_kept = malloc(options->export_count * sizeof(server->exports_kept[0]));
+    if (!server->exports_kept)
+        return -ENOMEM;
+    for (unsigned i = 0; i < options->export_count; i++)
+        server->exports_kept[i] = -1;
+    int error = keeper_start(options->door.mountpoint, &server->keeper);
+    options->door.keeper = server->keeper;
+    options->fs_options.idle = true;
+    return error;
+}
+
+static int keep_socket(struct server *server, const char *path, int *ret_number)
+{
+    int number = keeper_add_socket(server->keeper, path);
+
+    if (number < 0)
+        log_error("%s: %s", path, strerror(-number));
+    else
+        *ret_number = number;
+    return number < 0 ? number : 0;
+}
+
+static int open_anew(void *arg, bool read_only)
+{
+    return keeper_open_pool(arg, read_only);
+}
+
+/* Tells the keeper what will be its work. */
+static int brief_keeper(struct server *server)
+{
+    const struct server_options *options = &server->options;
+    char path[PATH_MAX];
+    int error = 0;
+
+    if (server->control && control_path(server->pool->super.uuid, path, sizeof(path)) == 0)
+        error = keep_socket(server, path, &server->control_kept);
+    for (unsigned i = 0; i < options->export_count && !error; i++)
+        if (options->exports[i].path)
+            error = keep_socket(server, options->exports[i].path, &server->exports_kept[i]);
+    if (!error)
+        error = mountinfo_keep();
+    if (!error)
+        error = keeper_seal(server->keeper, server->pool->fd);
+    if (error)
+        return error;
+    server->pool->open_anew = open_anew;
+    server->pool->open_anew_arg = server->keeper;
+    return 0;
+}
+
+/* Everything is open, and there is one thread: the others are made in the sandbox. An exit code. */
+static int enter_sandbox(struct server *server)
+{
+    char *message = NULL;
+    int error;
+
+    if (!server->keeper)
+        return SERVER_EXIT_OK;
+    error = brief_keeper(server);
+    if (error) {
+        log_error("no sandbox can be made: %s", strerror(-error));
+        return SERVER_EXIT_USAGE;
+    }
+    error = sandbox_enter(&server->options.sandbox, &message);
+    if (error) {
+        log_error("no sandbox: %s; or choose another one (--sandbox, --seccomp)",
+                  message ? message : strerror(-error));
+        free(message);
+        return SERVER_EXIT_USAGE;
+    }
+    error = fs_threads_start(server->fs);
+    if (error) {
+        log_error("no thread can be made: %s", strerror(-error));
+        return SERVER_EXIT_USAGE;
+    }
+    return SERVER_EXIT_OK;
+}
+
+static void keeper_remove(struct server *server, int number)
+{
+    if (server->keeper && number >= 0)
+        keeper_remove_socket(server->keeper, number);
+}
+
+static void close_control(struct server *server)
+{
+    if (server->control)
+        keeper_remove(server, server->control_kept);
+    control_close(server->control);
+    server->control = NULL;
+}
+
+/* ---- opening -------------------------------------------------------------------------------------- */
+
 int server_open(const struct server_options *options, struct server **ret_server)
 {
     char *message = NULL;
@@ -193,6 +302,11 @@ int server_open(const struct server_options *options, struct server **ret_server
     server->begun = clock_now();
     pthread_mutex_init(&server->mutex, NULL);
     pthread_cond_init(&server->changed, NULL);
+    error = start_keeper(server);
+    if (error) {
+        log_error("no process can be made: %s", strerror(-error));
+        goto fail;
+    }
     error = pool_guard_install();
     if (error) {
         log_error("the handler for bad pages cannot be installed: %s", strerror(-error));
@@ -203,7 +317,7 @@ int server_open(const struct server_options *options, struct server **ret_server
         code = exit_code(error);
         goto fail;
     }
-    error = fs_open(server->pool, &options->fs_options, &server->fs, &server->recovered);
+    error = fs_open(server->pool, &server->options.fs_options, &server->fs, &server->recovered);
     if (error) {
         code = explain_fs_error(options->pool, error);
         goto fail;
@@ -214,6 +328,10 @@ int server_open(const struct server_options *options, struct server **ret_server
     code = SERVER_EXIT_MOUNT;
     if (open_door(server) != 0 || open_exports(server) != 0)
         goto fail;
+    code = enter_sandbox(server);
+    if (code != SERVER_EXIT_OK)
+        goto fail;
+    code = SERVER_EXIT_MOUNT;
     error = server->control ? control_start(server->control) : 0;
     if (error) {
         log_error("no thread can be made: %s", strerror(-error));
@@ -336,10 +454,8 @@ static int run_mount(struct server *server)
     pthread_join(stopper, NULL);
     bool goes_on = server->export_count > 0 && started && !error && !stopped;
     /* The starter may be in the mount: closing it lets it out. */
-    if (!goes_on) {
-        control_close(server->control);
-        server->control = NULL;
-    }
+    if (!goes_on)
+        close_control(server);
     struct door *door = server->door;
     door_detach(door);
     if (started)
@@ -365,8 +481,7 @@ int server_run(struct server *server, void (*ready)(void *arg), void *arg)
         if (code == SERVER_EXIT_OK)
             wait_for_stop(server);
     }
-    control_close(server->control);
-    server->control = NULL;
+    close_control(server);
     return code;
 }
 
@@ -382,18 +497,23 @@ void server_close(struct server *server)
 {
     if (!server)
         return;
-    control_close(server->control);
+    close_control(server);
     door_close(server->door);
     /* All of them, before what a VMM still maps counts as free: nobody may be given it. */
     for (unsigned i = 0; i < server->export_count; i++)
         export_stop(server->exports[i]);
-    for (unsigned i = 0; i < server->export_count; i++)
+    for (unsigned i = 0; i < server->export_count; i++) {
+        if (server->exports_kept)
+            keeper_remove(server, server->exports_kept[i]);
         export_close(server->exports[i]);
+    }
     free(server->exports);
+    free(server->exports_kept);
     if (server->fs)
         fs_close(server->fs);
     if (server->pool)
         pool_close(server->pool);
+    keeper_stop(server->keeper);
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->mutex);
     free(atomic_load(&server->mount_line));

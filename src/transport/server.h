@@ -5,7 +5,7 @@
  * Owns all of them. Called by the command (tools/daxfuse.c) from its main thread, and server_stop()
  * by the control socket and the thread that waits for signals.
  *
- *   server_open   pool, replay, control socket, mount, sockets for guests
+ *   server_open   pool, replay, control socket, mount, sockets for guests, sandbox
  *   server_run    serves until somebody stops it, or the mount is gone and was the only door
  *   server_close  in the opposite order
  */
@@ -15,6 +15,7 @@
 #include "fs/fs.h"
 #include "media/pool.h"
 #include "transport/fuse/session.h"
+#include "transport/sandbox.h"
 #include "transport/virtiofs/export.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,9 +26,10 @@ struct server_options {
     const char *pool; /* absolute path; borrowed */
     struct pool_options pool_options;
     struct fs_options fs_options;
-    struct door_options door; /* mountpoint NULL: no mount; then there is an export */
+    struct door_options door;             /* mountpoint NULL: no mount; then there is an export */
     const struct export_options *exports; /* borrowed */
     unsigned export_count;
+    struct sandbox_options sandbox; /* of a server with exports */
 };
 
 /* How daxfuse(8) ends: EXIT STATUS there. */

@@ -81,15 +81,16 @@ int worker_pool_create(unsigned limit, struct worker_pool **ret_pool)
     pool->last = &pool->first;
     pool->limit = limit;
     pthread_getaffinity_np(pthread_self(), sizeof(pool->cpus), &pool->cpus);
-    pthread_mutex_lock(&pool->mutex);
-    int error = thread_add(pool);
-    pthread_mutex_unlock(&pool->mutex);
-    if (error) {
-        worker_pool_destroy(pool);
-        return error;
-    }
     *ret_pool = pool;
     return 0;
+}
+
+int worker_pool_start(struct worker_pool *pool)
+{
+    pthread_mutex_lock(&pool->mutex);
+    int error = pool->count == 0 ? thread_add(pool) : 0;
+    pthread_mutex_unlock(&pool->mutex);
+    return error;
 }
 
 void worker_submit(struct worker_pool *pool, struct worker_job *job)

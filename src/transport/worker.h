@@ -17,10 +17,13 @@ struct worker_job {
     struct worker_job *next;
 };
 
-/* limit: threads at most, 1 or more. -ENOMEM; -EAGAIN no thread at all could be made. */
+/* limit: threads at most, 1 or more. Makes none yet. -ENOMEM. */
 int worker_pool_create(unsigned limit, struct worker_pool **ret_pool);
 
-/* Never fails: one thread there is always. */
+/* Makes the first one. -EAGAIN: none could be made. */
+int worker_pool_start(struct worker_pool *pool);
+
+/* Never fails: in a pool that was started one thread there is always. */
 void worker_submit(struct worker_pool *pool, struct worker_job *job);
 
 /* Runs what is queued, ends the threads, frees. NULL is allowed. Nobody submits any more. */

@@ -15,18 +15,17 @@
 #include "transport/fuse/door.h"
 
 #include "base/log.h"
+#include "transport/keeper.h"
 #include "transport/mountinfo.h"
+#include "transport/mountpoint.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/sysmacros.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -132,19 +131,6 @@ static void message_set(char **ret_message, const char *format, ...)
     va_end(args);
 }
 
-/* Whether PATH is where something is mounted. *ret_device: of what is seen there, 0 if that is not to be
- * found out. No server is asked: ours may not answer any more, and another be gone. */
-static bool look_at(const char *path, dev_t *ret_device)
-{
-    struct statx found;
-
-    *ret_device = 0;
-    if (statx(AT_FDCWD, path, AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0, &found) < 0)
-        return false;
-    *ret_device = makedev(found.stx_dev_major, found.stx_dev_minor);
-    return found.stx_attributes & STATX_ATTR_MOUNT_ROOT;
-}
-
 static bool is_fuse_of_device(void *arg, const struct mountinfo *mount)
 {
     const dev_t *device = arg;
@@ -157,7 +143,7 @@ static bool is_fuse_mount(const char *folder)
 {
     dev_t device;
 
-    return look_at(folder, &device) && mountinfo_walk(is_fuse_of_device, &device);
+    return mountpoint_look(folder, &device) && mountinfo_walk(is_fuse_of_device, &device);
 }
 
 /* FOLDER is in, or is, a mount whose server is gone. */
@@ -168,7 +154,8 @@ static void message_server_gone(const char *folder, char **ret_message)
 
     if (!mount)
         return;
-    while (!look_at(mount, &unused) && (slash = strrchr(mount, '/')) != NULL && slash != mount)
+    while (!mountpoint_look(mount, &unused) && (slash = strrchr(mount, '/')) != NULL &&
+           slash != mount)
         *slash = '\0';
     message_set(ret_message,
                 "%s: the server of what is mounted on %s is gone: umount it first (%s %s)", folder,
@@ -300,7 +287,7 @@ int door_open(struct fs *fs, const struct door_options *options, struct door **r
                           "allow_other the line user_allow_other in /etc/fuse.conf");
         goto fail;
     }
-    look_at(options->mountpoint, &door->device);
+    mountpoint_look(options->mountpoint, &door->device);
     *ret_door = door;
     return 0;
 
@@ -320,7 +307,9 @@ int door_run(struct door *door)
         return -ENOMEM;
     fuse_loop_cfg_set_clone_fd(config, 0);
     fuse_loop_cfg_set_max_threads(config, door->options.max_threads);
-    int result = fuse_session_loop_mt(door->session, config);
+    int result = worker_pool_start(door->workers);
+    if (!result)
+        result = fuse_session_loop_mt(door->session, config);
     fuse_loop_cfg_destroy(config);
     /* At the end of a mount a ring's last entries fail, which libfuse counts as an error. */
     if (result != 0 && !atomic_load(&door->stopping) && result != -ENOTCONN && result != -ENODEV) {
@@ -334,12 +323,13 @@ int door_run(struct door *door)
 int door_wait_ready(struct door *door)
 {
     static const struct timespec pause = { .tv_nsec = 2000000 };
-    struct statvfs statvfs_mount;
+    struct keeper *keeper = door->options.keeper;
 
     /* The rings join in a moment after the first answer: wait for them a little. */
     for (int i = 0; i < 100; i++) {
-        if (statvfs(door->options.mountpoint, &statvfs_mount) < 0)
-            return errno == ENOTCONN ? -ENOTCONN : -EIO;
+        int error = keeper ? keeper_ask(keeper) : mountpoint_ask(door->options.mountpoint);
+        if (error)
+            return error == -ENOTCONN ? -ENOTCONN : -EIO;
         bool expected = door->options.io_uring && (door->capable & FUSE_CAP_OVER_IO_URING);
         if (!expected || atomic_load(&door->ring_used))
             return 0;
@@ -350,57 +340,39 @@ int door_wait_ready(struct door *door)
 
 /* ---- ending --------------------------------------------------------------------------------------- */
 
-/* Our mount may have been detached (umount -l), or hidden under another: what is seen at the
- * mountpoint then is somebody else's. */
 static bool is_anothers(const struct door *door)
 {
-    dev_t device;
-
-    look_at(door->options.mountpoint, &device);
-    return door->device != 0 && device != 0 && device != door->device;
-}
-
-/* 0, or -errno: -EBUSY somebody is in it. */
-static int unmount(const char *mountpoint)
-{
-    const char *argv[] = { "fusermount3", "-u", "-q", "--", mountpoint, NULL };
-    pid_t pid;
-    int status;
-
-    if (umount2(mountpoint, UMOUNT_NOFOLLOW) == 0)
-        return 0;
-    if (errno != EPERM)
-        return -errno;
-    if (posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)argv, environ) != 0 ||
-        waitpid(pid, &status, 0) != pid)
-        return -EPERM;
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
-}
-
-static void write_back(const char *mountpoint)
-{
-    int fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd < 0)
-        return;
-    if (syncfs(fd) < 0)
-        log_warn("%s: the kernel could not write everything back: %s", mountpoint, strerror(errno));
-    close(fd);
+    return mountpoint_is_anothers(door->options.mountpoint, door->device);
 }
 
 void door_stop(struct door *door)
 {
+    const char *mountpoint = door->options.mountpoint;
+    struct keeper *keeper = door->options.keeper;
+    int error;
+
     if (atomic_exchange(&door->stopping, true))
         return;
-    if (is_anothers(door)) {
-        log_warn("%s: the mount is detached or hidden: ended without an unmount",
-                 door->options.mountpoint);
-    } else if (unmount(door->options.mountpoint) == -EBUSY) {
-        log_warn("%s: still in use: written back and detached", door->options.mountpoint);
-        write_back(door->options.mountpoint);
-    }
+    error = keeper ? keeper_unmount(keeper, door->device)
+                   : mountpoint_unmount(mountpoint, door->device);
+    if (error == -ESTALE)
+        log_warn("%s: the mount is detached or hidden: ended without an unmount", mountpoint);
+    else if (error == -EBUSY)
+        log_warn("%s: still in use: written back and detached", mountpoint);
     /* Unmounted, the session has seen its end by itself; else door_close detaches it. */
     fuse_session_exit(door->session);
+}
+
+/* All that is ours of a mount that somebody else sees to is the connection: it closes when something else
+ * takes its descriptor, which libfuse closes in the end. */
+static void connection_close(struct door *door)
+{
+    int other = eventfd(0, EFD_CLOEXEC);
+
+    if (other >= 0) {
+        dup3(other, fuse_session_fd(door->session), O_CLOEXEC);
+        close(other);
+    }
 }
 
 void door_detach(struct door *door)
@@ -410,17 +382,15 @@ void door_detach(struct door *door)
     door->detached = true;
     /* Answers who waits, while the connection is there. */
     fs_lock_forget_door(door->fs, &door->locks);
-    if (is_anothers(door)) {
-        /* libfuse would unmount by the path. All that is ours is the connection: it closes when
-         * something else takes its descriptor, which libfuse closes in the end. */
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-        if (null >= 0) {
-            dup3(null, fuse_session_fd(door->session), O_CLOEXEC);
-            close(null);
-        }
-        return;
+    if (door->options.keeper) {
+        /* In this order: the keeper itself may wait for an answer from here. */
+        connection_close(door);
+        (void)keeper_detach(door->options.keeper, door->device);
+    } else if (is_anothers(door)) {
+        connection_close(door); /* libfuse would unmount by the path */
+    } else {
+        fuse_session_unmount(door->session);
     }
-    fuse_session_unmount(door->session);
 }
 
 void door_close(struct door *door)

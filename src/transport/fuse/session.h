@@ -15,6 +15,7 @@
 
 struct door;
 struct fs;
+struct keeper;
 
 struct door_options {
     const char *mountpoint; /* absolute; borrowed */
@@ -29,6 +30,8 @@ struct door_options {
     unsigned queue_depth; /* of a ring; 0: libfuse's */
     unsigned max_threads; /* of the classic loop, and of the workers */
     unsigned timeout;     /* seconds for which the kernel may keep attributes and names */
+    /* Unmounts, once door_open has mounted; borrowed. NULL: the server has a path to do it by. */
+    struct keeper *keeper;
 };
 
 /* Whether FOLDER can be mounted on: 0, or -ENOENT, -ENOTDIR, -EBUSY somebody's FUSE mount, -ENOTCONN a

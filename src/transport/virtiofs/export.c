@@ -336,7 +336,9 @@ int export_open(struct fs *fs, unsigned number, const struct export_options *opt
 
 int export_start(struct export *export)
 {
-    return vhost_device_start(export->device);
+    int error = worker_pool_start(export->workers);
+
+    return error ? error : vhost_device_start(export->device);
 }
 
 void export_stop(struct export *export)

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Both ends. A request is one packet of a fixed size, and so is its answer; a descriptor may go with
+ * either. The child trusts nothing in a request but its size: numbers are looked up in what it was told before
+ * it was sealed.
+ */
+#include "transport/keeper.h"
+
+#include "base/log.h"
+#include "transport/mountpoint.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SOCKETS_MAX 1024
+
+enum what { ADD_SOCKET, SEAL, OPEN_POOL, REMOVE_SOCKET, ASK, UNMOUNT, DETACH, IS_IN_GROUP };
+
+struct request {
+    uint32_t what;
+    int32_t number;  /* of a socket, of a process; OPEN_POOL: read-only */
+    uint64_t device; /* IS_IN_GROUP: a group */
+    char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+};
+
+struct keeper {
+    pthread_mutex_t mutex; /* one request at a time */
+    int fd;
+    pid_t pid;
+};
+
+/* ---- packets ------------------------------------------------------------------------------ */
+
+static bool packet_send(int socket, const void *bytes, size_t size, int fd)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = { .bytes = { 0 } };
+    struct iovec vector = { .iov_base = (void *)bytes, .iov_len = size };
+    struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+    ssize_t sent;
+
+    if (fd >= 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof(control.bytes);
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(header), &fd, sizeof(int));
+    }
+    do
+        sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent == (ssize_t)size;
+}
+
+static bool packet_receive(int socket, void *bytes, size_t size, int *ret_fd)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec vector = { .iov_base = bytes, .iov_len = size };
+    struct msghdr message = { .msg_iov = &vector,
+                              .msg_iovlen = 1,
+                              .msg_control = control.bytes,
+                              .msg_controllen = sizeof(control.bytes) };
+    ssize_t received;
+
+    *ret_fd = -1;
+    do
+        received = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    while (received < 0 && errno == EINTR);
+    if (received < 0)
+        return false;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+        header->cmsg_len == CMSG_LEN(sizeof(int)))
+        memcpy(ret_fd, CMSG_DATA(header), sizeof(int));
+    return received == (ssize_t)size;
+}
+
+/* ---- the child ---------------------------------------------------------------------------- */
+
+struct kept {
+    const char *mountpoint; /* NULL: none */
+    bool sealed;
+    int pool; /* O_PATH */
+    int count;
+    struct {
+        char path[sizeof(((struct request *)NULL)->path)];
+        dev_t device;
+        ino_t inode;
+    } sockets[SOCKETS_MAX];
+};
+
+static int add_socket(struct kept *kept, const struct request *request)
+{
+    struct stat stat;
+
+    if (kept->sealed || kept->count == SOCKETS_MAX)
+        return -EPERM;
+    if (strnlen(request->path, sizeof(request->path)) == sizeof(request->path))
+        return -EINVAL;
+    if (lstat(request->path, &stat) < 0)
+        return -errno;
+    strcpy(kept->sockets[kept->count].path, request->path);
+    kept->sockets[kept->count].device = stat.st_dev;
+    kept->sockets[kept->count].inode = stat.st_ino;
+    return kept->count++;
+}
+
+static int seal(struct kept *kept, int *fd)
+{
+    if (kept->sealed || *fd < 0)
+        return -EPERM;
+    kept->pool = *fd;
+    *fd = -1;
+    kept->sealed = true;
+    return 0;
+}
+
+static int open_pool(const struct kept *kept, bool read_only)
+{
+    char path[32];
+
+    if (!kept->sealed)
+        return -EPERM;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", kept->pool);
+    int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+static int remove_socket(const struct kept *kept, int number)
+{
+    struct stat stat;
+
+    if (number < 0 || number >= kept->count)
+        return -EINVAL;
+    if (lstat(kept->sockets[number].path, &stat) < 0)
+        return -errno;
+    if (stat.st_dev != kept->sockets[number].device || stat.st_ino != kept->sockets[number].inode)
+        return -ESTALE;
+    return unlink(kept->sockets[number].path) < 0 ? -errno : 0;
+}
+
+/* 1, 0, -errno. */
+static int is_in_group(pid_t pid, uint64_t group)
+{
+    char path[48], *line = NULL, *rest = NULL;
+    size_t size = 0;
+    int result = -ESRCH;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return -errno;
+    while (result < 0 && getline(&line, &size, file) > 0) {
+        if (strncmp(line, "Groups:", 7) != 0)
+            continue;
+        result = 0;
+        for (char *word = strtok_r(line + 7, " \t\n", &rest); word && !result;
+             word = strtok_r(NULL, " \t\n", &rest))
+            result = strtoull(word, NULL, 10) == group;
+    }
+    free(line);
+    fclose(file);
+    return result;
+}
+
+/* *FD: that came, to be left -1 if it is kept; else it, or what is put there, goes with the answer, or just
+ * away. */
+static int answer(struct kept *kept, const struct request *request, int *fd)
+{
+    int opened;
+
+    switch (request->what) {
+    case ADD_SOCKET:
+        return add_socket(kept, request);
+    case SEAL:
+        return seal(kept, fd);
+    case OPEN_POOL:
+        opened = open_pool(kept, request->number != 0);
+        if (opened < 0)
+            return opened;
+        if (*fd >= 0)
+            close(*fd);
+        *fd = opened;
+        return 0;
+    case REMOVE_SOCKET:
+        return remove_socket(kept, request->number);
+    case ASK:
+        return kept->mountpoint ? mountpoint_ask(kept->mountpoint) : -EINVAL;
+    case UNMOUNT:
+        return kept->mountpoint ? mountpoint_unmount(kept->mountpoint, request->device) : -EINVAL;
+    case DETACH:
+        return kept->mountpoint ? mountpoint_detach(kept->mountpoint, request->device) : -EINVAL;
+    case IS_IN_GROUP:
+        return is_in_group(request->number, request->device);
+    default:
+        return -EINVAL;
+    }
+}
+
+/* Until the server is gone. */
+static void serve(int socket, const char *mountpoint)
+{
+    static struct kept kept;
+    struct request request;
+    int fd;
+
+    kept.mountpoint = mountpoint;
+    while (packet_receive(socket, &request, sizeof(request), &fd)) {
+        int32_t result = answer(&kept, &request, &fd);
+        bool sent = packet_send(socket, &result, sizeof(result),
+                                request.what == OPEN_POOL && result == 0 ? fd : -1);
+
+        if (fd >= 0)
+            close(fd);
+        if (!sent)
+            break;
+    }
+}
+
+/* Keeps nothing of what the server has inherited, not even the terminal: who waits for those to be closed
+ * waits for the server alone. */
+static _Noreturn void child_main(int socket, const char *mountpoint)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    prctl(PR_SET_NAME, "daxfuse-keeper");
+    setsid();
+    for (int fd = 0; fd < 3 && null >= 0; fd++)
+        dup2(null, fd);
+    if (dup2(socket, 3) != 3 || close_range(4, ~0u, 0) < 0 || fcntl(3, F_SETFD, FD_CLOEXEC) < 0 ||
+        chdir("/") < 0)
+        _exit(EXIT_FAILURE);
+    /* The server ends it. */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGQUIT, SIG_IGN);
+    serve(3, mountpoint);
+    _exit(EXIT_SUCCESS);
+}
+
+/* ---- the server's side -------------------------------------------------------------------- */
+
+int keeper_start(const char *mountpoint, struct keeper **ret_keeper)
+{
+    struct keeper *keeper = calloc(1, sizeof(*keeper));
+    int ends[2], error;
+
+    if (!keeper)
+        return -ENOMEM;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        goto fail;
+    keeper->pid = fork();
+    if (keeper->pid == 0)
+        child_main(ends[1], mountpoint);
+    error = errno;
+    close(ends[1]);
+    if (keeper->pid < 0) {
+        close(ends[0]);
+        errno = error;
+        goto fail;
+    }
+    pthread_mutex_init(&keeper->mutex, NULL);
+    keeper->fd = ends[0];
+    *ret_keeper = keeper;
+    return 0;
+
+fail:
+    error = -errno;
+    free(keeper);
+    return error;
+}
+
+/* *fd goes with the request, and becomes what comes with the answer, or -1. */
+static int ask(struct keeper *keeper, const struct request *request, int *fd)
+{
+    int32_t result;
+    int came = -1;
+
+    pthread_mutex_lock(&keeper->mutex);
+    bool done = packet_send(keeper->fd, request, sizeof(*request), *fd) &&
+                packet_receive(keeper->fd, &result, sizeof(result), &came);
+    pthread_mutex_unlock(&keeper->mutex);
+    *fd = came;
+    return done ? result : -EPIPE;
+}
+
+static int ask_plain(struct keeper *keeper, enum what what, int number, dev_t device)
+{
+    const struct request request = { .what = what, .number = number, .device = device };
+    int fd = -1, result = ask(keeper, &request, &fd);
+
+    if (fd >= 0)
+        close(fd);
+    return result;
+}
+
+int keeper_add_socket(struct keeper *keeper, const char *path)
+{
+    struct request request = { .what = ADD_SOCKET };
+    int fd = -1;
+
+    if (strlen(path) >= sizeof(request.path))
+        return -ENAMETOOLONG;
+    strcpy(request.path, path);
+    return ask(keeper, &request, &fd);
+}
+
+int keeper_seal(struct keeper *keeper, int pool_fd)
+{
+    const struct request request = { .what = SEAL };
+    char path[32];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", pool_fd);
+    int pool = open(path, O_PATH | O_CLOEXEC), fd = pool;
+    if (pool < 0)
+        return -errno;
+    int result = ask(keeper, &request, &fd);
+    close(pool);
+    return result;
+}
+
+int keeper_open_pool(struct keeper *keeper, bool read_only)
+{
+    const struct request request = { .what = OPEN_POOL, .number = read_only };
+    int fd = -1, result = ask(keeper, &request, &fd);
+
+    if (result == 0 && fd < 0) /* no descriptor is free here */
+        result = -EMFILE;
+    return result < 0 ? result : fd;
+}
+
+void keeper_remove_socket(struct keeper *keeper, int number)
+{
+    int result = ask_plain(keeper, REMOVE_SOCKET, number, 0);
+
+    if (result < 0 && result != -ENOENT && result != -ESTALE)
+        log_warn("a socket's file stays: %s", strerror(-result));
+}
+
+int keeper_ask(struct keeper *keeper)
+{
+    return ask_plain(keeper, ASK, 0, 0);
+}
+
+int keeper_unmount(struct keeper *keeper, dev_t device)
+{
+    return ask_plain(keeper, UNMOUNT, 0, device);
+}
+
+int keeper_detach(struct keeper *keeper, dev_t device)
+{
+    return ask_plain(keeper, DETACH, 0, device);
+}
+
+bool keeper_is_in_group(struct keeper *keeper, pid_t pid, gid_t group)
+{
+    return ask_plain(keeper, IS_IN_GROUP, pid, group) > 0;
+}
+
+void keeper_stop(struct keeper *keeper)
+{
+    if (!keeper)
+        return;
+    close(keeper->fd);
+    while (waitpid(keeper->pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    pthread_mutex_destroy(&keeper->mutex);
+    free(keeper);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The keeper: a small process outside the server's sandbox, which does the few things that need a path, and
+ * privileges, when the server has neither any more.
+ *
+ * It is made before anything is opened, and told while the server starts which pool, sockets and mountpoint
+ * are its own; keeper_seal() ends that. From then on it can be asked only for these: whoever takes over the
+ * server gets nothing else from it. It ends with the server, whichever way that ends.
+ *
+ * Calls come from any thread, one at a time is answered. After a keeper that was killed they fail.
+ */
+#ifndef DAXFUSE_TRANSPORT_KEEPER_H
+#define DAXFUSE_TRANSPORT_KEEPER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct keeper;
+
+/* Forks, so there is no other thread yet. MOUNTPOINT is absolute, or NULL. -errno. */
+int keeper_start(const char *mountpoint, struct keeper **ret_keeper);
+
+/* Before keeper_seal: a socket's file, as it is now. Its number, from 0, or -errno. */
+int keeper_add_socket(struct keeper *keeper, const char *path);
+/* POOL_FD: of the pool; the keeper gets none of its locks. -errno. */
+int keeper_seal(struct keeper *keeper, int pool_fd);
+
+/* A descriptor of the pool, opened anew, or -errno. */
+int keeper_open_pool(struct keeper *keeper, bool read_only);
+
+/* Removes a socket's file if it is still that one. */
+void keeper_remove_socket(struct keeper *keeper, int number);
+
+/* Of transport/mountpoint.h. */
+int keeper_ask(struct keeper *keeper);
+int keeper_unmount(struct keeper *keeper, dev_t device);
+int keeper_detach(struct keeper *keeper, dev_t device);
+
+/* Whether the groups of a process, as they are now, have GROUP. false also when it is gone. */
+bool keeper_is_in_group(struct keeper *keeper, pid_t pid, gid_t group);
+
+/* Ends it. NULL is allowed. */
+void keeper_stop(struct keeper *keeper);
+
+#endif
