@@ -63,6 +63,17 @@ static void print_time(const char *label, uint64_t ns)
         printf("%-12s %s\n", label, text);
 }
 
+/* There is no mountpoint where only guests are served. */
+static void print_served(struct json_object *info)
+{
+    const char *mountpoint = ctl_get_string(info, "mountpoint");
+    char by[64] = "a process in another namespace";
+
+    if (ctl_get_u64(info, "pid") > 0)
+        snprintf(by, sizeof(by), "process %" PRIu64, ctl_get_u64(info, "pid"));
+    printf("%-12s by %s%s%s\n", "served", by, mountpoint[0] ? " at " : ", not mounted", mountpoint);
+}
+
 static void print_info(struct json_object *info, bool served)
 {
     char a[SIZE_TEXT], b[SIZE_TEXT];
@@ -88,12 +99,7 @@ static void print_info(struct json_object *info, bool served)
         printf("%-12s no\n", "served");
         return;
     }
-    if (ctl_get_u64(info, "pid") > 0)
-        printf("%-12s by process %" PRIu64 " at %s\n", "served", ctl_get_u64(info, "pid"),
-               ctl_get_string(info, "mountpoint"));
-    else
-        printf("%-12s by a process in another namespace at %s\n", "served",
-               ctl_get_string(info, "mountpoint"));
+    print_served(info);
     printf("%-12s %s\n", "mount", ctl_get_string(info, "mount_line"));
 }
 
@@ -145,16 +151,27 @@ static struct json_object *stat_here(const struct ctl *ctl)
     return answer;
 }
 
-static void print_requests(struct json_object *requests)
+static void print_requests(const char *heading, struct json_object *requests)
 {
     if (requests == NULL || json_object_object_length(requests) == 0)
         return;
-    printf("%-16s %12s %8s %12s %12s\n", "requests", "count", "errors", "mean ns", "longest ns");
+    printf("%-16s %12s %8s %12s %12s\n", heading, "count", "errors", "mean ns", "longest ns");
     json_object_object_foreach(requests, name, one) {
         uint64_t count = ctl_get_u64(one, "count");
         printf("  %-14s %12" PRIu64 " %8" PRIu64 " %12" PRIu64 " %12" PRIu64 "\n", name, count,
                ctl_get_u64(one, "errors"), count ? ctl_get_u64(one, "total_ns") / count : 0,
                ctl_get_u64(one, "longest_ns"));
+    }
+}
+
+static void print_guests(struct json_object *guests)
+{
+    for (size_t i = 0; guests && i < json_object_array_length(guests); i++) {
+        struct json_object *one = json_object_array_get_idx(guests, i);
+
+        printf("%-12s %s, %s\n", "guest", ctl_get_string(one, "socket"),
+               ctl_get_bool(one, "connected") ? "connected" : "not connected");
+        print_requests("  its requests", ctl_get(one, "requests", json_type_object));
     }
 }
 
@@ -183,10 +200,11 @@ static void print_stat(struct json_object *stat, bool served)
            ctl_get_u64(part, "syncs"), size_format(ctl_get_u64(part, "flushed_data"), a),
            size_format(ctl_get_u64(part, "flushed_metadata"), b));
     part = ctl_get(stat, "fs", json_type_object);
-    printf("%-12s %" PRIu64 " inodes cached, %" PRIu64 " open, %" PRIu64 " known to the kernel\n",
+    printf("%-12s %" PRIu64 " inodes cached, %" PRIu64 " open, %" PRIu64 " known to a kernel\n",
            "memory", ctl_get_u64(part, "inodes_cached"), ctl_get_u64(part, "handles"),
            ctl_get_u64(part, "lookups"));
-    print_requests(ctl_get(stat, "requests", json_type_object));
+    print_requests("requests", ctl_get(stat, "requests", json_type_object));
+    print_guests(ctl_get(stat, "guests", json_type_array));
 }
 
 int ctl_stat(struct ctl *ctl)

@@ -55,7 +55,7 @@ const char options_usage[] =
     "  -V, --version          show the version\n"
     "\n"
     "Exit status: 0 served and ended, 1 usage, 2 the pool is damaged or of an unknown version,\n"
-    "16 it is in use, 32 the mount failed. See daxfuse(8).\n";
+    "16 it is in use, 32 the mount or a socket failed. See daxfuse(8).\n";
 
 static int fail(char **ret_message, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

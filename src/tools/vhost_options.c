@@ -27,8 +27,7 @@
 #define WORKERS 16
 
 const char vhost_options_capabilities[] = "{\n"
-                                          "  \"type\": \"fs\",\n"
-                                          "  \"features\": [\"separate-options\"]\n"
+                                          "  \"type\": \"fs\"\n"
                                           "}\n";
 
 static int fail(char **ret_message, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -32,7 +32,8 @@ struct server {
     struct pool *pool;
     struct fs *fs;
     struct fs_recovered recovered;
-    struct door *door; /* NULL: no mount */
+    struct door *door;      /* NULL: no mount */
+    _Atomic bool unmounted; /* and others are still served */
     struct export **exports;
     unsigned export_count; /* that are open */
     struct control *control;
@@ -462,6 +463,7 @@ static int run_mount(struct server *server)
         pthread_join(starter, NULL);
     bool was_ready = atomic_load(&server->mount_line) != NULL;
     if (goes_on && was_ready) {
+        atomic_store(&server->unmounted, true);
         log_info("%s: is not mounted any more; guests are still served", server->pool->path);
         wait_for_stop(server);
     }
@@ -527,7 +529,7 @@ struct fs *server_fs(struct server *server)
 
 struct door *server_door(struct server *server)
 {
-    return server->door;
+    return atomic_load(&server->unmounted) ? NULL : server->door;
 }
 
 unsigned server_export_count(const struct server *server)
