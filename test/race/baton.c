@@ -269,11 +269,11 @@ REAL(int, pthread_cond_wait, pthread_cond_t *condition, pthread_mutex_t *mutex)
                     : __real_pthread_cond_wait(condition, mutex);
 }
 
-REAL(int, pthread_cond_timedwait, pthread_cond_t *condition, pthread_mutex_t *mutex,
-     const struct timespec *deadline)
+REAL(int, pthread_cond_clockwait, pthread_cond_t *condition, pthread_mutex_t *mutex,
+     clockid_t clock, const struct timespec *deadline)
 {
     return active() ? condition_wait(condition, mutex, true)
-                    : __real_pthread_cond_timedwait(condition, mutex, deadline);
+                    : __real_pthread_cond_clockwait(condition, mutex, clock, deadline);
 }
 
 REAL(int, pthread_cond_signal, pthread_cond_t *condition)
