@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define ACTORS 32
+#define STACK_SIZE (1u << 20)
 
 enum state { FREE, READY, BLOCKED, DONE };
 
@@ -31,6 +32,9 @@ struct actor {
 
 /* All of it is the baton's. */
 static struct actor actors[ACTORS];
+/* Theirs: where a library would put a stack depends on whether a thread that has ended is gone already, and what
+ * a thread draws from the addresses of its own variables depends on that. */
+static uint8_t stacks[ACTORS][STACK_SIZE] __attribute__((aligned(4096)));
 static unsigned current;
 static unsigned odds;
 static uint64_t state, trace, switches, now;
@@ -198,6 +202,7 @@ REAL(int, pthread_create, pthread_t *thread, const pthread_attr_t *attr, void *(
      void *arg)
 {
     struct actor *actor = NULL;
+    pthread_attr_t with_stack;
     int r;
 
     if (!active())
@@ -208,7 +213,11 @@ REAL(int, pthread_create, pthread_t *thread, const pthread_attr_t *attr, void *(
     if (!actor)
         return EAGAIN;
     *actor = (struct actor){ .state = READY, .fn = fn, .arg = arg };
-    r = __real_pthread_create(thread, attr, actor_main, actor);
+    pthread_attr_init(&with_stack);
+    r = pthread_attr_setstack(&with_stack, stacks[actor - actors], STACK_SIZE);
+    if (r == 0)
+        r = __real_pthread_create(thread, &with_stack, actor_main, actor);
+    pthread_attr_destroy(&with_stack);
     if (r)
         actor->state = FREE;
     actor->thread = *thread;

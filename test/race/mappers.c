@@ -29,6 +29,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/falloc.h>
+#include <malloc.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -742,10 +743,13 @@ int main(int argc, char **argv)
     cpu_set_t one;
 
     parse(argc, argv, &seeds, &steps);
-    /* Which locks share an internal one depends on their addresses. */
+    /* Which locks share an internal one depends on their addresses; and these on who was quicker, if each
+     * thread has an arena, or gives back what it kept for itself when it ends. */
     if (baton && !(personality(0xffffffff) & ADDR_NO_RANDOMIZE) &&
-        personality(ADDR_NO_RANDOMIZE) >= 0)
+        personality(ADDR_NO_RANDOMIZE) >= 0) {
+        setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0", 1);
         execv("/proc/self/exe", argv);
+    }
     if (baton && sched_getaffinity(0, sizeof(one), &one) == 0) {
         /* To hand on a baton between CPUs takes longer. */
         int cpu = (int)(seed % (uint64_t)CPU_COUNT(&one));
