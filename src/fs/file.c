@@ -57,7 +57,7 @@ void handle_put(struct fs *fs, struct fs_handle *handle)
 void fs_release(struct fs *fs, struct fs_handle *handle)
 {
     if ((handle->flags & O_ACCMODE) != O_RDONLY && space_pieces_are_scarce(fs->space))
-        inode_retract(fs, handle->inode);
+        inode_retract(fs, handle->inode, false);
     lock_acquire(&fs->handles_lock);
     handle->prev->next = handle->next;
     handle->next->prev = handle->prev;

@@ -153,8 +153,9 @@ int recovery_run(struct fs *fs, struct fs_recovered *recovered);
 /* ---- retract.c ---- */
 
 /* Moves what the file's last chunk has into broken pieces, if it has a whole piece for itself and
- * nothing is in the way. The caller has a reference and no locks. */
-void inode_retract(struct fs *fs, struct inode *inode);
+ * nothing is in the way. MAPPED: a mapping that has ended may have been why; then a file's only chunk moves,
+ * too, but while pieces are not scarce only what is short. The caller has a reference and no locks. */
+void inode_retract(struct fs *fs, struct inode *inode, bool mapped);
 
 /* ---- stale.c ---- */
 

@@ -3,10 +3,12 @@
  * The short last chunk of a file moves out of a piece that it has for itself.
  *
  * Past its first piece a file begins each chunk in a whole piece, since nobody knows where it will
- * end. Where it does end, the rest of that piece is left for small files, and then the piece stays
- * broken for as long as one of them lives: in a pool that is used for long, all free space comes to
- * lie in such rests. So, while whole pieces are scarce, closing a file that was open for writing moves
- * what its last chunk has into pieces that are broken already, and the whole piece is free again.
+ * end, and each chunk that is mapped lies in one. Where it does end, the rest of that piece is left for
+ * small files, and then the piece stays broken for as long as one of them lives: in a pool that is used
+ * for long, all free space comes to lie in such rests. So, while whole pieces are scarce, closing a file
+ * that was open for writing moves what its last chunk has into pieces that are broken already, and the
+ * whole piece is free again. So does the end of a mapping (settle.c), and if the chunk is short also while
+ * pieces are not scarce: a tree of small files that is read through a window would break all of them.
  *
  * R1 Nothing but places changes: no byte, no size, no hole, no time; what is unwritten stays so.
  * R2 The chunk's range is held exclusively from the look at its extents to the end of the commit.
@@ -19,6 +21,9 @@
 #include <errno.h>
 
 #define EXTENTS_MAX 16u /* before, and after: one leaf and one journal entry hold them */
+
+/* A quarter of a piece. */
+#define SHORT_BLOCKS (DXF_PIECE_BLOCKS / 4)
 
 struct retract {
     struct fs *fs;
@@ -216,7 +221,7 @@ static uint64_t allocated_end(struct fs *fs, struct inode *inode)
     return end;
 }
 
-void inode_retract(struct fs *fs, struct inode *inode)
+void inode_retract(struct fs *fs, struct inode *inode, bool mapped)
 {
     static const struct lock_wait nowait = { .nowait = true };
     struct retract retract = { .fs = fs, .inode = inode };
@@ -226,7 +231,9 @@ void inode_retract(struct fs *fs, struct inode *inode)
         return;
     retract.end = allocated_end(fs, inode);
     retract.first = retract.end / DXF_PIECE_BLOCKS * DXF_PIECE_BLOCKS;
-    if (retract.first == 0 || retract.first == retract.end)
+    if (retract.first == retract.end || (retract.first == 0 && !mapped))
+        return;
+    if (mapped && retract.end - retract.first > SHORT_BLOCKS && !space_pieces_are_scarce(fs->space))
         return;
     if (range_lock_acquire(&inode->ranges, &node, retract.first << DXF_BLOCK_SHIFT,
                            (retract.first + DXF_PIECE_BLOCKS) << DXF_BLOCK_SHIFT, RANGE_EXCLUSIVE,

@@ -228,6 +228,9 @@ static int settle(struct fs *fs, struct mapping *mapping, const struct fs_reques
     else if (fs_may_change(fs) == 0)
         r = settle_ranged(fs, inode, chunk, size);
     range_lock_release(&inode->ranges, &node);
+    /* A short file got a whole piece to be mapped. */
+    if (r == 0)
+        inode_retract(fs, inode, true);
 failed:
     if (r < 0)
         log_warn("inode %llu: what mappings kept could not be given back: %s",

@@ -558,6 +558,40 @@ START_TEST(test_times_and_fsync)
 }
 END_TEST
 
+static uint64_t pieces_free(void)
+{
+    struct space_info info;
+
+    space_get_info(fs_space(fx.fs), &info);
+    return info.pieces_free;
+}
+
+/* What a short file needs is a piece while it is mapped, and some blocks of a broken one before and after. */
+START_TEST(test_a_short_file_gives_its_piece_back)
+{
+    enum { LENGTH = 5000 };
+    uint64_t before = 0;
+
+    for (unsigned i = 0; i < 20; i++) {
+        char name[8];
+        struct fs_handle *handle;
+
+        snprintf(name, sizeof(name), "f%u", i);
+        handle = fx_create(name);
+        fx_fill(handle, 0, LENGTH, 'f');
+        if (i == 0)
+            before = pieces_free();
+        ck_assert_int_eq(fault(&a, handle, 0, 3, i % 2), 0);
+        ck_assert_uint_eq(pieces_free(), before - 1);
+        expect_shown(&a, 3, 0, LENGTH, 'f');
+        ck_assert_int_eq(unmap(&a, 3), 0);
+        ck_assert_uint_eq(pieces_free(), before);
+        fx_expect(handle, 0, LENGTH, 'f');
+        fs_release(fx.fs, handle);
+    }
+}
+END_TEST
+
 START_TEST(test_no_piece_is_left)
 {
     struct fs_handle *handle = fx_create("f"), *full = fx_create("full");
@@ -602,6 +636,7 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, test_a_mapper_that_fails);
     tcase_add_test(tcase, test_times_and_fsync);
     tcase_add_test(tcase, test_no_piece_is_left);
+    tcase_add_test(tcase, test_a_short_file_gives_its_piece_back);
 }
 
 int main(void)
