@@ -4,7 +4,9 @@
  * knows nothing of its nodes, handles, locks and mappings any more.
  *
  * Not agreed on, though a guest may offer it: writeback cache (the server owns sizes), EXPORT_SUPPORT
- * (a guest names only what it looked up), SUBMOUNTS, extensions of requests.
+ * (a guest names only what it looked up), SUBMOUNTS, extensions of requests; ATOMIC_O_TRUNC: a guest
+ * goes on writing back dirty pages during such an open, and old bytes come after the end was cut off. It
+ * holds them back when it cuts by SETATTR.
  */
 #include "transport/virtiofs/encode.h"
 
@@ -19,11 +21,11 @@ static uint64_t wanted(const struct guest *guest)
 {
     const struct guest_options *options = &guest->options;
     bool window = options->dax_door && (!options->has_window || options->has_window(options->arg));
-    uint64_t flags = FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_DONT_MASK |
-                     FUSE_HAS_IOCTL_DIR | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO |
-                     FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS | FUSE_POSIX_ACL | FUSE_MAX_PAGES |
-                     FUSE_CACHE_SYMLINKS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT |
-                     FUSE_INIT_EXT | FUSE_NO_EXPORT_SUPPORT | FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
+    uint64_t flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_DONT_MASK | FUSE_HAS_IOCTL_DIR |
+                     FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO |
+                     FUSE_PARALLEL_DIROPS | FUSE_POSIX_ACL | FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS |
+                     FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT | FUSE_INIT_EXT |
+                     FUSE_NO_EXPORT_SUPPORT | FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
 
     /* Nobody else changes anything: a time that has changed is the guest's own doing. */
     if (guest->options.cache != GUEST_CACHE_ALWAYS)
