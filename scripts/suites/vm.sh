@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash disable=SC2034
-SUITE_WHAT='real guests: QEMU and a stock kernel, with and without a window'
+SUITE_WHAT='real guests: QEMU and a stock kernel, with and without a window, beside the mount'
 SUITE_WHEN=full
 SUITE_PACKAGES=(debian-archive-keyring)
 
@@ -9,5 +9,9 @@ SUITE_PACKAGES=(debian-archive-keyring)
 
 suite_run() {
     vm_get >&2 || { not_ok vm:get 'QEMU, a kernel or what a guest needs is not to be had'; return 1; }
-    python3 "$ROOT/test/vm/virtiofsd.py" "$WORK"
+    local status=0
+    mkdir "$WORK/virtiofsd" "$WORK/doors"
+    python3 "$ROOT/test/vm/virtiofsd.py" "$WORK/virtiofsd" || status=1
+    python3 "$ROOT/test/vm/doors.py" "$WORK/doors" || status=1
+    return $status
 }

@@ -65,6 +65,9 @@ int loop_main(int argc, char **argv);
 int synced_main(int argc, char **argv);
 int stores_main(int argc, char **argv);
 int measure_main(int argc, char **argv); /* measure.c */
+int dax_main(int argc, char **argv); /* hold.c */
+int part_main(int argc, char **argv);
+int hold_main(int argc, char **argv);
 int counter_main(int argc, char **argv); /* share.c */
 int ring_main(int argc, char **argv);
 int lock_main(int argc, char **argv);
