@@ -77,7 +77,7 @@ model_search() {
     (
         cd "$WORK/model" || exit 1
         spin -a "$@" "$ROOT/test/spin/$name.pml" &&
-            gcc $optimize -w -DSAFETY -DCOLLAPSE -DMEMLIM=3000 -o pan pan.c && ./pan -m12000000 >log
+            gcc $optimize -w -DSAFETY -DCOLLAPSE -DMEMLIM=6000 -o pan pan.c && ./pan -m12000000 >log
     ) >&2
     cat "$WORK/model/log" >&2
     # The search is at an end when it prints its counts.
