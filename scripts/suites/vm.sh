@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # shellcheck shell=bash disable=SC2034
 SUITE_WHAT='real guests: QEMU and a stock kernel, with and without a window, beside the mount'
-SUITE_WHEN=full
+SUITE_WHEN=always
 SUITE_PACKAGES=(debian-archive-keyring)
 
 # shellcheck source-path=SCRIPTDIR/../..
