@@ -5,6 +5,7 @@ the distribution's virtiofsd on tmpfs, none of which keeps attributes.
 guest.py WORK POOL; BIN and DAXFUSE_VM in the environment. Rounds of both sides alternate. What has no
 window is measured first: QEMU 11.1 sends what is mapped in one window to every vhost-user device of the VM.
 """
+import contextlib
 import os
 import statistics
 import subprocess
@@ -94,7 +95,8 @@ def main():
     os.makedirs(folder)
     program = vm.build_guest(os.path.join(work, 'guest-program'))
     image = vm.build_image(os.path.join(work, 'image'), program)
-    kvm = vm.accelerator(image, work) == 'kvm'
+    with contextlib.redirect_stdout(sys.stderr):
+        kvm = vm.accelerator(image, work) == 'kvm'
     note = '' if kvm else 'emulated: the guest\'s own part is most of it'
     goal = '1.2' if kvm else ''
     ours = Ours(work, pool)
