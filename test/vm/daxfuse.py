@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 
 import vm
 from cases import expect
@@ -15,6 +16,7 @@ from cases import expect
 # it for ever.
 LIFE_LIMIT = 3600
 CALL_LIMIT = 120
+FSCK_BUSY = 8
 
 
 def tool(name):
@@ -141,8 +143,13 @@ class Server:
         answer = json.loads(run(tool('daxfuse-ctl'), 'mappings', '--json', self.pool))
         return [one for one in answer['mappings'] if name is None or one['door'] == self.socket(name)]
 
-    def check(self):
+    def check(self, patience=0):
+        """patience: seconds in which a VMM may let go of what it was asked to unmap."""
+        end = time.monotonic() + patience
         status, output = call(tool('fsck.daxfuse'), '-n', self.pool)
+        while status == FSCK_BUSY and time.monotonic() < end:
+            time.sleep(.05)
+            status, output = call(tool('fsck.daxfuse'), '-n', self.pool)
         expect(status == 0 and 'clean' in output, 'fsck: %d: %s' % (status, output))
 
     # The host's side of a test, on its mount
