@@ -1,19 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "transport/stats.h"
 
+#include "base/clock.h"
 #include <stdatomic.h>
-#include <time.h>
 
 static _Thread_local unsigned shard; /* 0: not chosen yet */
 static _Atomic unsigned shard_next;
-
-uint64_t door_now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static struct door_stat_shard *shard_mine(struct door_stats *stats, enum door_kind kind)
 {
@@ -26,7 +18,7 @@ static struct door_stat_shard *shard_mine(struct door_stats *stats, enum door_ki
 void door_stats_count(struct door_stats *stats, enum door_kind kind, uint64_t begun, bool error)
 {
     struct door_stat_shard *stat = shard_mine(stats, kind);
-    uint64_t time = door_now() - begun;
+    uint64_t time = clock_now() - begun;
 
     atomic_fetch_add_explicit(&stat->count, 1, memory_order_relaxed);
     if (error)

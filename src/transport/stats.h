@@ -64,10 +64,7 @@ struct door_stats {
     struct door_stat_shard shards[DOOR_KINDS][DOOR_STAT_SHARDS];
 };
 
-/* CLOCK_MONOTONIC, in nanoseconds. */
-uint64_t door_now(void);
-
-/* A request that began at BEGUN (door_now) is answered. */
+/* A request that began at BEGUN (clock_now()) is answered. */
 void door_stats_count(struct door_stats *stats, enum door_kind kind, uint64_t begun, bool error);
 /* So many that are not measured. */
 void door_stats_add(struct door_stats *stats, enum door_kind kind, uint64_t count);

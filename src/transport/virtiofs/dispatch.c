@@ -8,6 +8,7 @@
  * answer; both go on when the queue does, or are given up when the guest begins anew. In between
  * they are parked.
  */
+#include "base/clock.h"
 #include "transport/virtiofs/encode.h"
 
 #include <errno.h>
@@ -154,7 +155,7 @@ static void process(struct guest *guest, struct vhost_request *request, bool in_
     gr.guest = guest;
     gr.request = request;
     gr.op = NULL;
-    gr.begun = door_now();
+    gr.begun = clock_now();
     gr.epoch = atomic_load_explicit(&guest->epoch, memory_order_acquire);
     gr.in_worker = in_worker;
     gr.wait = (struct lock_wait){ .nowait = true };
