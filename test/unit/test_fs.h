@@ -8,6 +8,7 @@
 
 #include "fs/fs.h"
 #include "meta_fixture.h"
+#include "suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -172,19 +173,7 @@ static inline int fx_truncate(uint64_t ino, uint64_t size)
 
 static inline int fx_main(const char *name, void (*add)(TCase *))
 {
-    Suite *suite = suite_create(name);
-    TCase *tcase = tcase_create("core");
-    SRunner *runner = srunner_create(suite);
-    int failed;
-
-    tcase_set_timeout(tcase, 30);
-    tcase_add_checked_fixture(tcase, fx_setup, fx_teardown);
-    add(tcase);
-    suite_add_tcase(suite, tcase);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return suite_run(name, 30, fx_setup, fx_teardown, add);
 }
 
 #endif

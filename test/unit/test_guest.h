@@ -317,19 +317,7 @@ static inline void guest_teardown(void)
 
 static inline int guest_main(const char *name, void (*setup)(void), void (*add)(TCase *))
 {
-    Suite *suite = suite_create(name);
-    TCase *tcase = tcase_create("guest");
-    SRunner *runner = srunner_create(suite);
-    int failed;
-
-    tcase_set_timeout(tcase, 30);
-    tcase_add_checked_fixture(tcase, setup, guest_teardown);
-    add(tcase);
-    suite_add_tcase(suite, tcase);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return suite_run(name, 30, setup, guest_teardown, add);
 }
 
 #endif

@@ -4,7 +4,8 @@
  * run. What counts is that nothing crashes, hangs, or stays open, and that the next VMM is served.
  * VHOST_FUZZ_SEEDS in the environment says how many.
  */
-#include "vhost_front.h"
+#include "suite.h"
+#include "vhost_fixture.h"
 
 #include <check.h>
 #include <errno.h>
@@ -18,9 +19,6 @@
 
 #define SEEDS 60
 
-static struct callee callee;
-static struct front front;
-static char path[64];
 static uint64_t state;
 
 static uint64_t next(void)
@@ -41,18 +39,6 @@ static unsigned seeds(void)
     const char *text = getenv("VHOST_FUZZ_SEEDS");
 
     return text ? (unsigned)atoi(text) : SEEDS;
-}
-
-static void setup(void)
-{
-    callee_start(&callee, FRONT_QUEUES, path);
-    front_open(&front, path);
-}
-
-static void teardown(void)
-{
-    front_close(&front);
-    callee_end(&callee, path);
 }
 
 /* Numbers as they hurt. */
@@ -120,13 +106,6 @@ static void message_random(void)
     if (below(16) == 0)
         size = below(sizeof(payload));
     front_send(&front, known[below(sizeof(known))], flags, payload, size, fds, fd_count);
-}
-
-static void reconnect(void)
-{
-    if (front.fd >= 0)
-        close(front.fd);
-    front_connect(&front, path);
 }
 
 START_TEST(random_messages)
@@ -250,22 +229,14 @@ START_TEST(random_cuts)
 }
 END_TEST
 
-int main(void)
+static void add(TCase *tcase)
 {
-    Suite *suite = suite_create("vhost_fuzz");
-    TCase *tcase = tcase_create("vhost_fuzz");
-    SRunner *runner;
-    int failed;
-
-    tcase_set_timeout(tcase, 100);
-    tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, random_messages);
     tcase_add_test(tcase, random_rings);
     tcase_add_test(tcase, random_cuts);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+}
+
+int main(void)
+{
+    return suite_run("vhost_fuzz", 100, fixture_setup, fixture_teardown, add);
 }

@@ -1,28 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* transport/vhost: what a hostile guest puts into its rings, and memory that goes away. */
-#include "vhost_front.h"
+#include "suite.h"
+#include "vhost_fixture.h"
 
 #include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static struct callee callee;
-static struct front front;
-static char path[64];
-
-static void setup(void)
-{
-    callee_start(&callee, FRONT_QUEUES, path);
-    front_open(&front, path);
-}
-
-static void teardown(void)
-{
-    front_close(&front);
-    callee_end(&callee, path);
-}
 
 /* The queue breaks: err is signalled, nothing comes back; others go on, and after a stop and a
  * start it does, too. */
@@ -298,15 +283,8 @@ START_TEST(memory_is_cut_under_the_used_ring)
 }
 END_TEST
 
-int main(void)
+static void add(TCase *tcase)
 {
-    Suite *suite = suite_create("vhost_hostile");
-    TCase *tcase = tcase_create("vhost_hostile");
-    SRunner *runner;
-    int failed;
-
-    tcase_set_timeout(tcase, 30);
-    tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, hostile_chains);
     tcase_add_test(tcase, no_indirect_without_the_feature);
     tcase_add_test(tcase, a_chain_has_a_longest_length);
@@ -318,10 +296,9 @@ int main(void)
     tcase_add_test(tcase, memory_is_cut_under_the_ring);
     tcase_add_test(tcase, memory_is_cut_under_an_empty_ring);
     tcase_add_test(tcase, memory_is_cut_under_the_used_ring);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+}
+
+int main(void)
+{
+    return suite_run("vhost_hostile", 30, fixture_setup, fixture_teardown, add);
 }

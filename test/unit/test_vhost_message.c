@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* transport/vhost: what a VMM says, and what it may not; connections one after the other; memory
  * tables. */
-#include "vhost_front.h"
+#include "suite.h"
+#include "vhost_fixture.h"
 
 #include "transport/vhost/memory.h"
 #include <check.h>
@@ -16,29 +17,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-static struct callee callee;
-static struct front front;
-static char path[64];
-
-static void setup(void)
-{
-    callee_start(&callee, FRONT_QUEUES, path);
-    front_open(&front, path);
-}
-
-static void teardown(void)
-{
-    front_close(&front);
-    callee_end(&callee, path);
-}
-
-static void reconnect(void)
-{
-    if (front.fd >= 0)
-        close(front.fd);
-    front_connect(&front, path);
-}
 
 static unsigned fds_open(void)
 {
@@ -562,15 +540,8 @@ START_TEST(a_socket_that_is_given)
 }
 END_TEST
 
-int main(void)
+static void add(TCase *tcase)
 {
-    Suite *suite = suite_create("vhost_message");
-    TCase *tcase = tcase_create("vhost_message");
-    SRunner *runner;
-    int failed;
-
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, handshake_as_qemu_does_it);
     tcase_add_test(tcase, configuration_in_parts);
     tcase_add_test(tcase, refused_but_alive);
@@ -586,10 +557,9 @@ int main(void)
     tcase_add_test(tcase, no_descriptor_stays_open);
     tcase_add_test(tcase, the_socket_file);
     tcase_add_test(tcase, a_socket_that_is_given);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+}
+
+int main(void)
+{
+    return suite_run("vhost_message", 60, fixture_setup, fixture_teardown, add);
 }

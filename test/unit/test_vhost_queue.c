@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* transport/vhost: requests in and out, notifications, queues that stop and go on. */
-#include "vhost_front.h"
+#include "vhost_fixture.h"
 
 #include <check.h>
 #include <errno.h>
@@ -10,26 +10,10 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static struct callee callee;
-static struct front front;
-static char path[64];
-
-static void setup(void)
-{
-    callee_start(&callee, FRONT_QUEUES, path);
-    front_open(&front, path);
-}
-
 static void setup_poll(void)
 {
     front_no_uring = true;
-    setup();
-}
-
-static void teardown(void)
-{
-    front_close(&front);
-    callee_end(&callee, path);
+    fixture_setup();
 }
 
 START_TEST(requests_in_and_out)
@@ -566,7 +550,7 @@ static Suite *queue_suite(void)
     TCase *polled = tcase_create("poll");
 
     tcase_set_timeout(tcase, 30);
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, fixture_setup, fixture_teardown);
     tcase_add_test(tcase, requests_in_and_out);
     tcase_add_test(tcase, a_ring_that_is_always_full);
     tcase_add_test(tcase, indirect_descriptors);
@@ -589,7 +573,7 @@ static Suite *queue_suite(void)
     tcase_add_test(tcase, without_protocol_features);
     suite_add_tcase(suite, tcase);
     tcase_set_timeout(polled, 30);
-    tcase_add_checked_fixture(polled, setup_poll, teardown);
+    tcase_add_checked_fixture(polled, setup_poll, fixture_teardown);
     tcase_add_test(polled, requests_in_and_out);
     tcase_add_test(polled, kicks_only_when_they_must_be);
     tcase_add_test(polled, kicks_only_when_they_must_be_by_index);

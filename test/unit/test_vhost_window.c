@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* transport/vhost: asking the VMM to map and unmap in the window, and a VMM that does not
  * behave. */
-#include "vhost_front.h"
+#include "suite.h"
+#include "vhost_fixture.h"
 
 #include <check.h>
 #include <errno.h>
@@ -13,23 +14,18 @@
 #include <time.h>
 #include <unistd.h>
 
-static struct callee callee;
-static struct front front;
-static char path[64];
 static int file;
 
 static void setup(void)
 {
-    callee_start(&callee, FRONT_QUEUES, path);
-    front_open(&front, path);
+    fixture_setup();
     file = memfd_create("pool", 0);
 }
 
 static void teardown(void)
 {
     close(file);
-    front_close(&front);
-    callee_end(&callee, path);
+    fixture_teardown();
 }
 
 static uint64_t deadline_in(unsigned ms)
@@ -355,15 +351,8 @@ START_TEST(another_channel_replaces_it)
 }
 END_TEST
 
-int main(void)
+static void add(TCase *tcase)
 {
-    Suite *suite = suite_create("vhost_window");
-    TCase *tcase = tcase_create("vhost_window");
-    SRunner *runner;
-    int failed;
-
-    tcase_set_timeout(tcase, 30);
-    tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, map_and_unmap);
     tcase_add_test(tcase, only_while_a_queue_runs);
     tcase_add_test(tcase, only_for_who_has_a_window);
@@ -373,10 +362,9 @@ int main(void)
     tcase_add_test(tcase, nonsense_on_the_channel_ends_it);
     tcase_add_test(tcase, the_vmm_goes_while_we_wait);
     tcase_add_test(tcase, another_channel_replaces_it);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+}
+
+int main(void)
+{
+    return suite_run("vhost_window", 30, setup, teardown, add);
 }
