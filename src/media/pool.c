@@ -10,6 +10,7 @@
 
 #include "base/endian.h"
 #include "base/log.h"
+#include "base/message.h"
 #include "media/validate.h"
 
 #include <assert.h>
@@ -18,7 +19,6 @@
 #include <libpmem.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,19 +29,6 @@
 #if defined(__x86_64__) || defined(__i386__)
 # include <cpuid.h>
 #endif
-
-int pool_message(char **ret_message, int error, const char *format, ...)
-{
-    va_list args;
-
-    if (ret_message == NULL)
-        return error;
-    va_start(args, format);
-    if (vasprintf(ret_message, format, args) < 0)
-        *ret_message = NULL;
-    va_end(args);
-    return error;
-}
 
 int pool_new(const char *path, struct pool **ret_pool)
 {
@@ -115,20 +102,20 @@ int pool_open_file(struct pool *pool, int flags, struct stat *ret_stat, uint64_t
     if (pool->fd < 0 || fstat(pool->fd, &st) != 0) {
         int error = errno;
 
-        return pool_message(ret_message, -error, "%s cannot be opened: %s; %s", pool->path,
-                            strerror(error), open_remedy(error));
+        return message_set(ret_message, -error, "%s cannot be opened: %s; %s", pool->path,
+                           strerror(error), open_remedy(error));
     }
 
     if (S_ISREG(st.st_mode)) {
         size = (uint64_t)st.st_size;
     } else if (S_ISBLK(st.st_mode)) {
         if (ioctl(pool->fd, BLKGETSIZE64, &size) != 0)
-            return pool_message(ret_message, -errno, "%s does not tell its size: %s", pool->path,
-                                strerror(errno));
+            return message_set(ret_message, -errno, "%s does not tell its size: %s", pool->path,
+                               strerror(errno));
         pool->is_device = true;
     } else {
-        return pool_message(ret_message, -EINVAL,
-                            "%s is neither a file nor a block device; name a pool", pool->path);
+        return message_set(ret_message, -EINVAL,
+                           "%s is neither a file nor a block device; name a pool", pool->path);
     }
     *ret_stat = st;
     *ret_size = size;
@@ -231,8 +218,8 @@ int pool_start(struct pool *pool, const struct pool_options *options, uint64_t s
     if (error == 0)
         error = pool_guard_add(pool);
     if (error < 0)
-        return pool_message(ret_message, error, "%s cannot be opened: %s", pool->path,
-                            strerror(-error));
+        return message_set(ret_message, error, "%s cannot be opened: %s", pool->path,
+                           strerror(-error));
     return 0;
 }
 
@@ -249,7 +236,7 @@ int pool_open(const char *path, const struct pool_options *options, struct pool 
 
     error = pool_new(path, &pool);
     if (error < 0)
-        return pool_message(ret_message, error, "%s: out of memory", path);
+        return message_set(ret_message, error, "%s: out of memory", path);
     error = pool_open_file(pool, writable ? O_RDWR : O_RDONLY, &st, &size, ret_message);
     if (error == 0 && !options->no_lock) {
         error = pool_lock_take(pool->fd, path, writable, ret_message);

@@ -8,6 +8,7 @@
 #include "media/pool_private.h"
 
 #include "base/endian.h"
+#include "base/message.h"
 #include "media/validate.h"
 
 #include <errno.h>
@@ -24,20 +25,19 @@
 static int check_size(const struct pool *pool, uint64_t size, char **ret_message)
 {
     if (size == 0)
-        return pool_message(ret_message, -EINVAL,
-                            "%s has no size yet; say how large the pool shall be (-s SIZE)",
-                            pool->path);
+        return message_set(ret_message, -EINVAL,
+                           "%s has no size yet; say how large the pool shall be (-s SIZE)",
+                           pool->path);
     if (size < DXF_POOL_SIZE_MIN || size > DXF_POOL_SIZE_MAX)
-        return pool_message(ret_message, -EINVAL,
-                            "%s: a pool of %" PRIu64
-                            " bytes is too %s; choose from 8 MiB to 64 TiB "
-                            "(-s SIZE)",
-                            pool->path, size, size < DXF_POOL_SIZE_MIN ? "small" : "large");
+        return message_set(ret_message, -EINVAL,
+                           "%s: a pool of %" PRIu64 " bytes is too %s; choose from 8 MiB to 64 TiB "
+                           "(-s SIZE)",
+                           pool->path, size, size < DXF_POOL_SIZE_MIN ? "small" : "large");
     if (size % DXF_BLOCK_SIZE != 0)
-        return pool_message(ret_message, -EINVAL,
-                            "%s: %" PRIu64 " bytes is not a multiple of 4096; choose another size "
-                            "(-s SIZE)",
-                            pool->path, size);
+        return message_set(ret_message, -EINVAL,
+                           "%s: %" PRIu64 " bytes is not a multiple of 4096; choose another size "
+                           "(-s SIZE)",
+                           pool->path, size);
     return 0;
 }
 
@@ -129,24 +129,24 @@ static int check_content(const struct pool *pool, uint64_t size, char **ret_mess
     int found;
 
     if (buffer == NULL)
-        return pool_message(ret_message, -ENOMEM, "%s: out of memory", pool->path);
+        return message_set(ret_message, -ENOMEM, "%s: out of memory", pool->path);
     found = pool->is_device ? look_at_device(pool, buffer, size, &at)
                             : look_at_file(pool, buffer, size, &at);
     if (found < 0)
-        found = pool_message(ret_message, found,
-                             "%s cannot be read at byte %" PRIu64 ", so it may hold data: %s; "
-                             "name another file, or say --force to overwrite it",
-                             pool->path, at, strerror(-found));
+        found = message_set(ret_message, found,
+                            "%s cannot be read at byte %" PRIu64 ", so it may hold data: %s; "
+                            "name another file, or say --force to overwrite it",
+                            pool->path, at, strerror(-found));
     else if (found > 0 && has_super(pool, buffer))
-        found = pool_message(ret_message, -EEXIST,
-                             "%s holds a daxfuse pool; name another file, or say --force to "
-                             "overwrite it",
-                             pool->path);
+        found = message_set(ret_message, -EEXIST,
+                            "%s holds a daxfuse pool; name another file, or say --force to "
+                            "overwrite it",
+                            pool->path);
     else if (found > 0)
-        found = pool_message(ret_message, -EEXIST,
-                             "%s holds other data: byte %" PRIu64 " is not zero; name another "
-                             "file, or say --force to overwrite it",
-                             pool->path, at);
+        found = message_set(ret_message, -EEXIST,
+                            "%s holds other data: byte %" PRIu64 " is not zero; name another "
+                            "file, or say --force to overwrite it",
+                            pool->path, at);
     free(buffer);
     return found;
 }
@@ -158,10 +158,10 @@ static int message_no_space(const struct pool *pool, uint64_t size, char **ret_m
 
     if (fstatvfs(pool->fd, &fs) == 0)
         available = (uint64_t)fs.f_bavail * fs.f_frsize;
-    return pool_message(ret_message, -ENOSPC,
-                        "%s needs %" PRIu64 " bytes, its file system has %" PRIu64
-                        " left; make room, choose a smaller pool (-s SIZE), or --sparse",
-                        pool->path, size, available);
+    return message_set(ret_message, -ENOSPC,
+                       "%s needs %" PRIu64 " bytes, its file system has %" PRIu64
+                       " left; make room, choose a smaller pool (-s SIZE), or --sparse",
+                       pool->path, size, available);
 }
 
 static int preallocate(const struct pool *pool, uint64_t size, char **ret_message)
@@ -181,8 +181,8 @@ static int preallocate(const struct pool *pool, uint64_t size, char **ret_messag
     if (error == ENOSPC || error == EDQUOT)
         return message_no_space(pool, size, ret_message);
     if (error != 0)
-        return pool_message(ret_message, -error, "%s cannot be preallocated: %s; try --sparse",
-                            pool->path, strerror(error));
+        return message_set(ret_message, -error, "%s cannot be preallocated: %s; try --sparse",
+                           pool->path, strerror(error));
     return 0;
 }
 
@@ -193,7 +193,7 @@ static int sync_file(const struct pool *pool, char **ret_message)
     int dir = -1, error = 0;
 
     if (copy == NULL)
-        return pool_message(ret_message, -ENOMEM, "%s: out of memory", pool->path);
+        return message_set(ret_message, -ENOMEM, "%s: out of memory", pool->path);
     if (fsync(pool->fd) != 0)
         error = -errno;
     dir = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -203,8 +203,8 @@ static int sync_file(const struct pool *pool, char **ret_message)
         close(dir);
     free(copy);
     if (error < 0)
-        return pool_message(ret_message, error, "%s cannot be made durable: %s", pool->path,
-                            strerror(-error));
+        return message_set(ret_message, error, "%s cannot be made durable: %s", pool->path,
+                           strerror(-error));
     return 0;
 }
 
@@ -218,10 +218,10 @@ static int shape_file(struct pool *pool, const struct pool_create_options *optio
     /* First to the size: what was in it is lost only when that is possible. */
     if (ftruncate(pool->fd, (off_t)size) != 0 ||
         (options->force && (ftruncate(pool->fd, 0) != 0 || ftruncate(pool->fd, (off_t)size) != 0)))
-        return pool_message(ret_message, -errno,
-                            "%s cannot have %" PRIu64 " bytes: %s; choose "
-                            "another size (-s SIZE) or file system",
-                            pool->path, size, strerror(errno));
+        return message_set(ret_message, -errno,
+                           "%s cannot have %" PRIu64 " bytes: %s; choose "
+                           "another size (-s SIZE) or file system",
+                           pool->path, size, strerror(errno));
     if (!options->sparse) {
         error = preallocate(pool, size, ret_message);
         if (error < 0)
@@ -245,8 +245,8 @@ static int clear_supers(struct pool *pool, char **ret_message)
     }
     error = persist_drain(pool->persist);
     if (error < 0)
-        return pool_message(ret_message, error, "%s cannot be written: %s", pool->path,
-                            strerror(-error));
+        return message_set(ret_message, error, "%s cannot be written: %s", pool->path,
+                           strerror(-error));
     return 0;
 }
 
@@ -262,10 +262,10 @@ static int create_in(struct pool *pool, const struct pool_create_options *option
     if (error < 0)
         return error;
     if (pool->is_device && size > file_size)
-        return pool_message(ret_message, -EINVAL,
-                            "%s has %" PRIu64 " bytes, fewer than the %" PRIu64
-                            " asked for; choose a smaller pool (-s SIZE)",
-                            pool->path, file_size, size);
+        return message_set(ret_message, -EINVAL,
+                           "%s has %" PRIu64 " bytes, fewer than the %" PRIu64
+                           " asked for; choose a smaller pool (-s SIZE)",
+                           pool->path, file_size, size);
     if (!options->force)
         error = check_content(pool, file_size, ret_message);
     if (error < 0)
@@ -291,7 +291,7 @@ int pool_create(const char *path, const struct pool_create_options *options, str
 
     error = pool_new(path, &pool);
     if (error < 0)
-        return pool_message(ret_message, error, "%s: out of memory", path);
+        return message_set(ret_message, error, "%s: out of memory", path);
 
     /* Before the file is there: a size that can not be must leave nothing behind. */
     if (made || options->size != 0)

@@ -14,6 +14,7 @@
  */
 #include "media/pool_private.h"
 
+#include "base/message.h"
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -168,14 +169,14 @@ static int message_in_use(int fd, const char *path, char **ret_message)
                                    i == 0 ? "" : ", ", name, holders.pids[i]);
     }
     if (holders.count == 0)
-        return pool_message(ret_message, -EBUSY,
-                            "%s is in use by a process that cannot be seen from here; find it as "
-                            "root (fuser -v), end it, then try again",
-                            path);
-    return pool_message(ret_message, -EBUSY,
-                        "%s is in use by %s; stop the server (daxfuse-ctl stop) or end what still "
-                        "maps the pool, then try again",
-                        path, list);
+        return message_set(ret_message, -EBUSY,
+                           "%s is in use by a process that cannot be seen from here; find it as "
+                           "root (fuser -v), end it, then try again",
+                           path);
+    return message_set(ret_message, -EBUSY,
+                       "%s is in use by %s; stop the server (daxfuse-ctl stop) or end what still "
+                       "maps the pool, then try again",
+                       path, list);
 }
 
 int pool_lock_take(int fd, const char *path, bool exclusive, char **ret_message)
@@ -196,15 +197,15 @@ int pool_lock_take(int fd, const char *path, bool exclusive, char **ret_message)
     if (fcntl(fd, F_OFD_SETLK, &own) != 0) {
         if (errno == EAGAIN || errno == EACCES)
             return message_in_use(fd, path, ret_message);
-        return pool_message(ret_message, -errno,
-                            "%s cannot be locked: %s; put the pool on a file system with locks",
-                            path, strerror(errno));
+        return message_set(ret_message, -errno,
+                           "%s cannot be locked: %s; put the pool on a file system with locks",
+                           path, strerror(errno));
     }
     if (fcntl(fd, F_OFD_GETLK, &doors) != 0)
-        return pool_message(ret_message, -errno,
-                            "%s cannot be asked for locks: %s; put the pool on a file system with "
-                            "locks",
-                            path, strerror(errno));
+        return message_set(ret_message, -errno,
+                           "%s cannot be asked for locks: %s; put the pool on a file system with "
+                           "locks",
+                           path, strerror(errno));
     if (doors.l_type != F_UNLCK)
         return message_in_use(fd, path, ret_message);
     return 0;

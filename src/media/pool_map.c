@@ -14,6 +14,7 @@
 #include "media/pool_private.h"
 
 #include "base/log.h"
+#include "base/message.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -82,9 +83,9 @@ int pool_map(struct pool *pool, bool private_view, char **ret_message)
     host->private_view = private_view;
     error = room_reserve(host, pool->size);
     if (error < 0)
-        return pool_message(
-            ret_message, error,
-            "%s needs more address space than there is; raise the limit (ulimit -v)", pool->path);
+        return message_set(ret_message, error,
+                           "%s needs more address space than there is; raise the limit (ulimit -v)",
+                           pool->path);
 
     /* Only a file system on pmem, mounted with DAX, agrees to MAP_SYNC. */
     error = -EOPNOTSUPP;
@@ -96,8 +97,8 @@ int pool_map(struct pool *pool, bool private_view, char **ret_message)
         error = room_fill(pool, 0, pool->size, false);
     if (error < 0) {
         pool_unmap(pool);
-        return pool_message(ret_message, error, "%s cannot be mapped: %s", pool->path,
-                            strerror(-error));
+        return message_set(ret_message, error, "%s cannot be mapped: %s", pool->path,
+                           strerror(-error));
     }
     pool->base = host->room;
     return 0;

@@ -29,10 +29,6 @@ struct pool_host {
     _Atomic uint8_t *reserved; /* a bit for each piece of the room: the host has all of it */
 };
 
-/* A message for people: formatted into *ret_message if that is not NULL. Returns ERROR. */
-int pool_message(char **ret_message, int error, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
 /* pool.c: a pool with nothing in it but its path and an fd of -1; released by pool_close(). */
 int pool_new(const char *path, struct pool **ret_pool);
 

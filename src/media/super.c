@@ -11,6 +11,7 @@
 
 #include "base/endian.h"
 #include "base/log.h"
+#include "base/message.h"
 #include "media/validate.h"
 
 #include <errno.h>
@@ -46,19 +47,19 @@ static int super_refuse(struct pool *pool, const struct dxf_super *primary,
 
     if (!primary_ours && !spare_ours) {
         if (file_size < DXF_POOL_SIZE_MIN)
-            return pool_message(ret_message, -EINVAL,
-                                "%s is too short to be a daxfuse pool (%" PRIu64
-                                " bytes); make one with mkfs.daxfuse -s SIZE",
-                                pool->path, file_size);
-        return pool_message(ret_message, -EINVAL,
-                            "%s is not a daxfuse pool; check the name, or make one with "
-                            "mkfs.daxfuse",
-                            pool->path);
+            return message_set(ret_message, -EINVAL,
+                               "%s is too short to be a daxfuse pool (%" PRIu64
+                               " bytes); make one with mkfs.daxfuse -s SIZE",
+                               pool->path, file_size);
+        return message_set(ret_message, -EINVAL,
+                           "%s is not a daxfuse pool; check the name, or make one with "
+                           "mkfs.daxfuse",
+                           pool->path);
     }
-    return pool_message(ret_message, -EUCLEAN,
-                        "%s: both superblocks are damaged (%s); restore the pool from a copy: "
-                        "fsck.daxfuse cannot work without a superblock",
-                        pool->path, validate_super(ours));
+    return message_set(ret_message, -EUCLEAN,
+                       "%s: both superblocks are damaged (%s); restore the pool from a copy: "
+                       "fsck.daxfuse cannot work without a superblock",
+                       pool->path, validate_super(ours));
 }
 
 static int super_check_features(struct pool *pool, bool writable, char **ret_message)
@@ -67,15 +68,15 @@ static int super_check_features(struct pool *pool, bool writable, char **ret_mes
     uint64_t ro_compat = le64_get(pool->super.ro_compat) & ~DXF_RO_COMPAT_SUPPORTED;
 
     if (incompat != 0)
-        return pool_message(ret_message, -ENOTSUP,
-                            "%s uses features that this daxfuse does not know (incompat 0x%" PRIx64
-                            "); use a newer daxfuse",
-                            pool->path, incompat);
+        return message_set(ret_message, -ENOTSUP,
+                           "%s uses features that this daxfuse does not know (incompat 0x%" PRIx64
+                           "); use a newer daxfuse",
+                           pool->path, incompat);
     if (ro_compat != 0 && writable)
-        return pool_message(ret_message, -ENOTSUP,
-                            "%s uses features with which this daxfuse can only read (ro_compat "
-                            "0x%" PRIx64 "); mount it with -o ro or use a newer daxfuse",
-                            pool->path, ro_compat);
+        return message_set(ret_message, -ENOTSUP,
+                           "%s uses features with which this daxfuse can only read (ro_compat "
+                           "0x%" PRIx64 "); mount it with -o ro or use a newer daxfuse",
+                           pool->path, ro_compat);
     return 0;
 }
 
@@ -91,10 +92,10 @@ int pool_super_choose(struct pool *pool, const struct dxf_super *primary,
     if (super_is_other_version(primary) || (wrong != NULL && super_is_other_version(spare))) {
         const struct dxf_super *other = super_is_other_version(primary) ? primary : spare;
 
-        return pool_message(ret_message, -ENOTSUP,
-                            "%s has format version %" PRIu32 ", this daxfuse knows version %u; "
-                            "use a newer daxfuse",
-                            pool->path, le32_get(other->version), DXF_VERSION);
+        return message_set(ret_message, -ENOTSUP,
+                           "%s has format version %" PRIu32 ", this daxfuse knows version %u; "
+                           "use a newer daxfuse",
+                           pool->path, le32_get(other->version), DXF_VERSION);
     }
 
     if (wrong == NULL) {
@@ -113,7 +114,7 @@ int pool_super_choose(struct pool *pool, const struct dxf_super *primary,
 
     need = le64_get(pool->super.pool_blocks) * DXF_BLOCK_SIZE;
     if (file_size < need)
-        return pool_message(
+        return message_set(
             ret_message, -EUCLEAN,
             "%s was cut short: it has %" PRIu64 " bytes, the pool in it %" PRIu64
             "; restore it from a copy, or make it as long again (truncate -s %" PRIu64
@@ -148,11 +149,11 @@ int pool_super_read(struct pool *pool, uint64_t file_size, bool writable, char *
     int error;
 
     if (file_size == 0)
-        return pool_message(ret_message, -EINVAL,
-                            "%s is empty; make a pool in it with mkfs.daxfuse -s SIZE", pool->path);
+        return message_set(ret_message, -EINVAL,
+                           "%s is empty; make a pool in it with mkfs.daxfuse -s SIZE", pool->path);
     copies = calloc(2, sizeof(*copies));
     if (copies == NULL)
-        return pool_message(ret_message, -ENOMEM, "%s: out of memory", pool->path);
+        return message_set(ret_message, -ENOMEM, "%s: out of memory", pool->path);
 
     if (file_size >= DXF_BLOCK_SIZE) {
         error = read_whole(pool->fd, &copies[0], sizeof(copies[0]), 0);

@@ -5,11 +5,12 @@
  */
 #include "tools/options.h"
 #include "tools/vhost_options.h"
+#include "tools/words.h"
 
+#include "base/message.h"
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,19 +58,6 @@ const char options_usage[] =
     "Exit status: 0 served and ended, 1 usage, 2 the pool is damaged or of an unknown version,\n"
     "16 it is in use, 32 the mount or a socket failed. See daxfuse(8).\n";
 
-static int fail(char **ret_message, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static int fail(char **ret_message, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    if (vasprintf(ret_message, format, args) < 0)
-        *ret_message = NULL;
-    va_end(args);
-    return -EINVAL;
-}
-
 static bool in_list(const char *const *list, const char *word)
 {
     for (; *list; list++)
@@ -98,36 +86,6 @@ static int kernel_add(struct options *options, const char *word)
     return 0;
 }
 
-static int parse_number(const char *word, const char *value, unsigned least, unsigned most,
-                        unsigned *ret_number, char **ret_message)
-{
-    char *end;
-
-    errno = 0;
-    unsigned long number = strtoul(value, &end, 10);
-    if (errno || end == value || *end || value[0] == '-' || number < least || number > most)
-        return fail(ret_message, "%s: a number from %u to %u is needed", word, least, most);
-    *ret_number = (unsigned)number;
-    return 0;
-}
-
-/* One of a few words: its place in the list. */
-static int parse_choice(const char *word, const char *value, const char *const *choices,
-                        unsigned *ret_choice, char **ret_message)
-{
-    char text[128] = "";
-
-    for (unsigned i = 0; choices[i]; i++) {
-        if (strcmp(value, choices[i]) == 0) {
-            *ret_choice = i;
-            return 0;
-        }
-        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i ? ", " : "",
-                 choices[i]);
-    }
-    return fail(ret_message, "%s: must be one of: %s", word, text);
-}
-
 static int parse_valued(struct options *options, const char *word, const char *value,
                         char **ret_message)
 {
@@ -141,23 +99,23 @@ static int parse_valued(struct options *options, const char *word, const char *v
 
 #define IS(name) (length == strlen(name) && memcmp(word, name, length) == 0)
     if (IS("pmem")) {
-        error = parse_choice(word, value, pmem, &choice, ret_message);
+        error = words_choice(word, value, pmem, &choice, ret_message);
         server->pool_options.pmem = (enum pool_pmem)choice;
     } else if (IS("durability")) {
-        error = parse_choice(word, value, durability, &choice, ret_message);
+        error = words_choice(word, value, durability, &choice, ret_message);
         server->pool_options.durability = (enum pool_durability)choice;
     } else if (IS("log")) {
-        error = parse_choice(word, value, level, &choice, ret_message);
+        error = words_choice(word, value, level, &choice, ret_message);
         options->log_level = (enum log_level)choice;
     } else if (IS("io_uring_q_depth")) {
         error =
-            parse_number(word, value, 1, QUEUE_DEPTH_MAX, &server->door.queue_depth, ret_message);
+            words_number(word, value, 1, QUEUE_DEPTH_MAX, &server->door.queue_depth, ret_message);
     } else if (IS("max_threads")) {
-        error = parse_number(word, value, 1, THREADS_MAX, &server->door.max_threads, ret_message);
+        error = words_number(word, value, 1, THREADS_MAX, &server->door.max_threads, ret_message);
     } else if (IS("timeout")) {
-        error = parse_number(word, value, 0, TIMEOUT_MAX, &server->door.timeout, ret_message);
+        error = words_number(word, value, 0, TIMEOUT_MAX, &server->door.timeout, ret_message);
     } else {
-        error = fail(ret_message, "unknown option: %s", word);
+        error = message_set(ret_message, -EINVAL, "unknown option: %s", word);
     }
 #undef IS
     return error;
@@ -208,7 +166,7 @@ static int parse_word(struct options *options, const char *word, char **ret_mess
     } else if (equals) {
         return parse_valued(options, word, equals + 1, ret_message);
     } else {
-        return fail(ret_message, "unknown option: %s", word);
+        return message_set(ret_message, -EINVAL, "unknown option: %s", word);
     }
     return 0;
 }
@@ -261,17 +219,17 @@ static char *absolute(const char *path)
 static int fail_unknown(int letter, const char *word, char **ret_message)
 {
     if (letter == 0)
-        return fail(ret_message, "unknown option: %s", word);
+        return message_set(ret_message, -EINVAL, "unknown option: %s", word);
     if (letter == 'f' || letter == 'h' || letter == 'V') /* that is --foreground=... */
-        return fail(ret_message, "%s: takes no value", word);
-    return fail(ret_message, "unknown option: -%c", letter);
+        return message_set(ret_message, -EINVAL, "%s: takes no value", word);
+    return message_set(ret_message, -EINVAL, "unknown option: -%c", letter);
 }
 
 static int parse_sandbox(struct options *options, const char *value, char **ret_message)
 {
     static const char *const modes[] = { "namespace", "chroot", "none", NULL };
     unsigned choice = 0;
-    int error = parse_choice("--sandbox", value, modes, &choice, ret_message);
+    int error = words_choice("--sandbox", value, modes, &choice, ret_message);
 
     options->server.sandbox.mode = (enum sandbox_mode)(choice + SANDBOX_NAMESPACE);
     return error;
@@ -281,7 +239,7 @@ static int parse_seccomp(struct options *options, const char *value, char **ret_
 {
     static const char *const kinds[] = { "kill", "log", "none", NULL };
     unsigned choice = 0;
-    int error = parse_choice("--seccomp", value, kinds, &choice, ret_message);
+    int error = words_choice("--seccomp", value, kinds, &choice, ret_message);
 
     options->server.sandbox.seccomp = (enum sandbox_seccomp)(choice + SECCOMP_KILL);
     return error;
@@ -295,9 +253,9 @@ static int check_sandbox(const struct options *options, char **ret_message)
     if (options->server.export_count > 0)
         return 0;
     if (sandbox->mode == SANDBOX_NAMESPACE || sandbox->mode == SANDBOX_CHROOT)
-        return fail(ret_message, "--sandbox: is for a server with --vhost-user");
+        return message_set(ret_message, -EINVAL, "--sandbox: is for a server with --vhost-user");
     if (sandbox->seccomp == SECCOMP_KILL || sandbox->seccomp == SECCOMP_LOG)
-        return fail(ret_message, "--seccomp: is for a server with --vhost-user");
+        return message_set(ret_message, -EINVAL, "--seccomp: is for a server with --vhost-user");
     return 0;
 }
 
@@ -358,26 +316,27 @@ static int parse_words(struct options *options, int argc, char **argv, char **re
             options->print_capabilities = true;
             return 0;
         case ':':
-            return optopt < 256 ? fail(ret_message, "-%c needs a value", optopt)
-                                : fail(ret_message, "%s needs a value", argv[optind - 1]);
+            return optopt < 256
+                       ? message_set(ret_message, -EINVAL, "-%c needs a value", optopt)
+                       : message_set(ret_message, -EINVAL, "%s needs a value", argv[optind - 1]);
         default:
             return fail_unknown(optopt, argv[optind - 1], ret_message);
         }
     }
     switch (argc - optind) {
     case 0:
-        return fail(ret_message, "which pool, and where to mount it?");
+        return message_set(ret_message, -EINVAL, "which pool, and where to mount it?");
     case 1:
         if (options->server.export_count > 0)
             return 0;
-        return fail(
-            ret_message,
+        return message_set(
+            ret_message, -EINVAL,
             "%s: where to mount it? At least one door is needed, a mountpoint or --vhost-user",
             argv[optind]);
     case 2:
         return 0;
     default:
-        return fail(ret_message, "too many arguments: %s", argv[optind + 2]);
+        return message_set(ret_message, -EINVAL, "too many arguments: %s", argv[optind + 2]);
     }
 }
 

@@ -4,14 +4,15 @@
  */
 #include "tools/vhost_options.h"
 
+#include "base/message.h"
 #include "media/pool.h"
 #include "tools/options.h"
 #include "tools/size.h"
+#include "tools/words.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,19 +30,6 @@
 const char vhost_options_capabilities[] = "{\n"
                                           "  \"type\": \"fs\"\n"
                                           "}\n";
-
-static int fail(char **ret_message, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static int fail(char **ret_message, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    if (vasprintf(ret_message, format, args) < 0)
-        *ret_message = NULL;
-    va_end(args);
-    return -EINVAL;
-}
 
 static int set_string(const char **field, const char *value)
 {
@@ -64,10 +52,11 @@ static int set_fd(struct export_options *export, const char *value, char **ret_m
     errno = 0;
     unsigned long number = strtoul(value, &end, 10);
     if (errno || end == value || *end || number < 3 || number > INT_MAX)
-        return fail(ret_message, "fd=%s: the number of an open socket is needed", value);
+        return message_set(ret_message, -EINVAL, "fd=%s: the number of an open socket is needed",
+                           value);
     if (getsockname((int)number, (struct sockaddr *)&address, &length) < 0 ||
         address.sun_family != AF_UNIX)
-        return fail(ret_message, "fd=%s: is no unix socket", value);
+        return message_set(ret_message, -EINVAL, "fd=%s: is no unix socket", value);
     (void)fcntl((int)number, F_SETFD, FD_CLOEXEC);
     export->fd = (int)number;
     return 0;
@@ -77,7 +66,7 @@ static int set_size(const char *word, const char *value, uint64_t *field, char *
 {
     return size_parse(value, field) == 0
                ? 0
-               : fail(ret_message, "%s: a size is needed, as 256M or 1G", word);
+               : message_set(ret_message, -EINVAL, "%s: a size is needed, as 256M or 1G", word);
 }
 
 static int set_window(const char *word, const char *value, uint64_t *field, char **ret_message)
@@ -85,37 +74,9 @@ static int set_window(const char *word, const char *value, uint64_t *field, char
     int error = set_size(word, value, field, ret_message);
 
     if (!error && (*field % WINDOW_UNIT || *field > WINDOW_MAX))
-        return fail(ret_message, "%s: a multiple of 2M is needed, up to 16T, or 0", word);
+        return message_set(ret_message, -EINVAL, "%s: a multiple of 2M is needed, up to 16T, or 0",
+                           word);
     return error;
-}
-
-static int set_number(const char *word, const char *value, unsigned most, unsigned *field,
-                      char **ret_message)
-{
-    char *end;
-
-    errno = 0;
-    unsigned long number = strtoul(value, &end, 10);
-    if (errno || end == value || *end || value[0] == '-' || number < 1 || number > most)
-        return fail(ret_message, "%s: a number from 1 to %u is needed", word, most);
-    *field = (unsigned)number;
-    return 0;
-}
-
-static int set_choice(const char *word, const char *value, const char *const *choices,
-                      unsigned *field, char **ret_message)
-{
-    char text[128] = "";
-
-    for (unsigned i = 0; choices[i]; i++) {
-        if (strcmp(value, choices[i]) == 0) {
-            *field = i;
-            return 0;
-        }
-        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i ? ", " : "",
-                 choices[i]);
-    }
-    return fail(ret_message, "%s: must be one of: %s", word, text);
 }
 
 static int parse_word(struct export_options *export, const char *word, bool first,
@@ -136,32 +97,35 @@ static int parse_word(struct export_options *export, const char *word, bool firs
     } else if (!equals && first) {
         error = set_string(&export->path, word);
     } else if (!equals || !*value) {
-        error = fail(ret_message, "%s: %s", word, equals ? "a value is missing" : "unknown word");
+        error = message_set(ret_message, -EINVAL, "%s: %s", word,
+                            equals ? "a value is missing" : "unknown word");
     } else if (IS("path")) {
         error = set_string(&export->path, value);
     } else if (IS("fd")) {
         error = set_fd(export, value, ret_message);
     } else if (IS("tag")) {
         error = strlen(value) > EXPORT_TAG_MAX
-                    ? fail(ret_message, "%s: is longer than %d bytes", word, EXPORT_TAG_MAX)
+                    ? message_set(ret_message, -EINVAL, "%s: is longer than %d bytes", word,
+                                  EXPORT_TAG_MAX)
                     : set_string(&export->tag, value);
     } else if (IS("root")) {
-        error = value[0] != '/' ? fail(ret_message, "%s: must begin with /, the pool's root", word)
+        error = value[0] != '/' ? message_set(ret_message, -EINVAL,
+                                              "%s: must begin with /, the pool's root", word)
                                 : set_string(&export->root, value);
     } else if (IS("window")) {
         error = set_window(word, value, &export->window, ret_message);
     } else if (IS("dax-threshold")) {
         error = set_size(word, value, &export->dax_threshold, ret_message);
     } else if (IS("queues")) {
-        error = set_number(word, value, EXPORT_QUEUES_MAX, &export->queues, ret_message);
+        error = words_number(word, value, 1, EXPORT_QUEUES_MAX, &export->queues, ret_message);
     } else if (IS("cache")) {
-        error = set_choice(word, value, caches, &choice, ret_message);
+        error = words_choice(word, value, caches, &choice, ret_message);
         export->cache = (enum guest_cache)choice;
     } else if (IS("dax")) {
-        error = set_choice(word, value, daxes, &choice, ret_message);
+        error = words_choice(word, value, daxes, &choice, ret_message);
         export->dax = (enum guest_dax)choice;
     } else {
-        error = fail(ret_message, "%s: unknown word", word);
+        error = message_set(ret_message, -EINVAL, "%s: unknown word", word);
     }
 #undef IS
     return error;
@@ -226,7 +190,8 @@ int vhost_options_add(struct options *options, const char *text, bool is_fd, cha
     if (error || *ret_message)
         return error;
     if (!export->path == (export->fd < 0))
-        return fail(ret_message, "%s: either the path of a socket is needed, or fd=N", text);
+        return message_set(ret_message, -EINVAL,
+                           "%s: either the path of a socket is needed, or fd=N", text);
     return 0;
 }
 
@@ -264,12 +229,12 @@ int vhost_options_finish(struct options *options, char **ret_message)
     const struct group *group = NULL;
 
     if (server->export_count >= POOL_DOORS)
-        return fail(ret_message, "more than %u sockets", POOL_DOORS - 1);
+        return message_set(ret_message, -EINVAL, "more than %u sockets", POOL_DOORS - 1);
     if (options->socket_group) {
         group = getgrnam(options->socket_group);
         if (!group)
-            return fail(ret_message, "--socket-group %s: there is no such group",
-                        options->socket_group);
+            return message_set(ret_message, -EINVAL, "--socket-group %s: there is no such group",
+                               options->socket_group);
     }
     for (unsigned i = 0; i < server->export_count; i++) {
         struct export_options *export = &options->exports[i];
@@ -278,10 +243,10 @@ int vhost_options_finish(struct options *options, char **ret_message)
         if (error)
             return error;
         if (is_twice(options, i))
-            return fail(ret_message, "--vhost-user: a socket is there twice");
+            return message_set(ret_message, -EINVAL, "--vhost-user: a socket is there twice");
         if (strlen(export->path ? export->path : "") >=
             sizeof(((struct sockaddr_un *)NULL)->sun_path))
-            return fail(ret_message, "%s: is too long for a socket", export->path);
+            return message_set(ret_message, -EINVAL, "%s: is too long for a socket", export->path);
         export->group = group ? group->gr_gid : (gid_t)-1;
         export->read_only = export->read_only || server->fs_options.read_only;
         if (export->window > WINDOW_LARGE)

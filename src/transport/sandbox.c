@@ -6,13 +6,13 @@
 #include "transport/sandbox.h"
 
 #include "base/log.h"
+#include "base/message.h"
 #include "transport/seccomp.h"
 #include <cap-ng.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,21 +25,6 @@
 
 /* Where an empty file system is mounted before it becomes the root: a folder that is everywhere. */
 #define NEW_ROOT "/proc"
-
-static int fail(char **ret_message, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* As errno has it. */
-static int fail(char **ret_message, const char *format, ...)
-{
-    int error = errno;
-    va_list args;
-
-    va_start(args, format);
-    if (vasprintf(ret_message, format, args) < 0)
-        *ret_message = NULL;
-    va_end(args);
-    return -error;
-}
 
 /* ---- namespaces ---------------------------------------------------------------------------- */
 
@@ -80,17 +65,20 @@ static int unshare_all(char **ret_message)
 
     if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN)) {
         if (unshare(flags) < 0)
-            return fail(ret_message, "namespaces cannot be made: %s", strerror(errno));
+            return message_set(ret_message, -errno, "namespaces cannot be made: %s",
+                               strerror(errno));
         return 0;
     }
     if (unshare(flags | CLONE_NEWUSER) < 0)
-        return fail(ret_message, "namespaces cannot be made by this user: %s: run it as root",
-                    strerror(errno));
+        return message_set(ret_message, -errno,
+                           "namespaces cannot be made by this user: %s: run it as root",
+                           strerror(errno));
     error = map_ids(uid, gid);
     if (error) {
         errno = -error;
-        return fail(ret_message, "a user namespace cannot be set up: %s: run it as root",
-                    strerror(errno));
+        return message_set(ret_message, -errno,
+                           "a user namespace cannot be set up: %s: run it as root",
+                           strerror(errno));
     }
     capng_get_caps_process();
     return 0;
@@ -102,10 +90,11 @@ static int empty_root(char **ret_message)
         mount("daxfuse", NEW_ROOT, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY,
               "mode=0555,size=4k,nr_inodes=2") < 0 ||
         chdir(NEW_ROOT) < 0)
-        return fail(ret_message, "an empty root cannot be mounted: %s", strerror(errno));
+        return message_set(ret_message, -errno, "an empty root cannot be mounted: %s",
+                           strerror(errno));
     /* The old root comes to lie on the new one, and is taken from there. */
     if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
-        return fail(ret_message, "the root cannot be changed: %s", strerror(errno));
+        return message_set(ret_message, -errno, "the root cannot be changed: %s", strerror(errno));
     return 0;
 }
 
@@ -122,11 +111,12 @@ static int enter_chroot(char **ret_message)
     int fd, error = 0;
 
     if (!mkdtemp(folder))
-        return fail(ret_message, "%s: an empty folder cannot be made: %s", folder, strerror(errno));
+        return message_set(ret_message, -errno, "%s: an empty folder cannot be made: %s", folder,
+                           strerror(errno));
     fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
     /* In a removed folder nobody can make anything any more. */
     if (rmdir(folder) < 0 || fd < 0 || fchdir(fd) < 0 || chroot(".") < 0)
-        error = fail(ret_message, "the root cannot be changed: %s", strerror(errno));
+        error = message_set(ret_message, -errno, "the root cannot be changed: %s", strerror(errno));
     if (fd >= 0)
         close(fd);
     return error;
@@ -172,7 +162,7 @@ static int drop_capabilities(char **ret_message)
     /* The bounding set is not a process's to change that has no right to. */
     if (capng_apply(all ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS) < 0) {
         errno = EPERM;
-        return fail(ret_message, "capabilities cannot be given up");
+        return message_set(ret_message, -errno, "capabilities cannot be given up");
     }
     return 0;
 }
@@ -199,10 +189,10 @@ int sandbox_enter(const struct sandbox_options *options, char **ret_message)
     load_ahead();
     if (capng_get_caps_process() < 0) {
         errno = EINVAL;
-        return fail(ret_message, "capabilities cannot be read");
+        return message_set(ret_message, -errno, "capabilities cannot be read");
     }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return fail(ret_message, "no_new_privs: %s", strerror(errno));
+        return message_set(ret_message, -errno, "no_new_privs: %s", strerror(errno));
     error = enter_mode(&mode, ret_message);
     if (!error)
         error = drop_capabilities(ret_message);
@@ -219,8 +209,9 @@ int sandbox_enter(const struct sandbox_options *options, char **ret_message)
     }
     if (error) {
         errno = -error;
-        return fail(ret_message, "--seccomp %s: the kernel does not take the filter: %s",
-                    seccomps[seccomp], strerror(errno));
+        return message_set(ret_message, -errno,
+                           "--seccomp %s: the kernel does not take the filter: %s",
+                           seccomps[seccomp], strerror(errno));
     }
     log_info("sandbox %s, seccomp %s", modes[mode], seccomps[seccomp]);
     return 0;

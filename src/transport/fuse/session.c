@@ -15,6 +15,7 @@
 #include "transport/fuse/door.h"
 
 #include "base/log.h"
+#include "base/message.h"
 #include "transport/keeper.h"
 #include "transport/mountinfo.h"
 #include "transport/mountpoint.h"
@@ -118,19 +119,6 @@ static void log_libfuse(enum fuse_log_level level, const char *format, va_list a
 
 /* ---- mounting ------------------------------------------------------------------------------------ */
 
-static void message_set(char **ret_message, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void message_set(char **ret_message, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    if (vasprintf(ret_message, format, args) < 0)
-        *ret_message = NULL;
-    va_end(args);
-}
-
 static bool is_fuse_of_device(void *arg, const struct mountinfo *mount)
 {
     const dev_t *device = arg;
@@ -157,7 +145,7 @@ static void message_server_gone(const char *folder, char **ret_message)
     while (!mountpoint_look(mount, &unused) && (slash = strrchr(mount, '/')) != NULL &&
            slash != mount)
         *slash = '\0';
-    message_set(ret_message,
+    message_set(ret_message, 0,
                 "%s: the server of what is mounted on %s is gone: umount it first (%s %s)", folder,
                 mount, geteuid() == 0 ? "umount" : "fusermount3 -u", mount);
     free(mount);
@@ -176,24 +164,21 @@ int door_check_mountpoint(const char *folder, char **ret_message)
         if (error == ENOTCONN || error == ECONNABORTED) /* the other while it goes */
             message_server_gone(folder, ret_message);
         else if (error == ENOENT)
-            message_set(ret_message, "%s: there is no such folder: make it first (mkdir -p %s)",
+            message_set(ret_message, 0, "%s: there is no such folder: make it first (mkdir -p %s)",
                         folder, folder);
         else
-            message_set(ret_message, "%s: %s: choose another folder to mount on", folder,
+            message_set(ret_message, 0, "%s: %s: choose another folder to mount on", folder,
                         strerror(error));
         return -error;
     }
-    if (!S_ISDIR(stat_folder.st_mode)) {
-        message_set(ret_message, "%s: not a folder: choose one to mount on", folder);
-        return -ENOTDIR;
-    }
-    if (is_mount) {
-        message_set(ret_message,
-                    "%s: in use: something is mounted here already: umount it, or choose "
-                    "another folder",
-                    folder);
-        return -EBUSY;
-    }
+    if (!S_ISDIR(stat_folder.st_mode))
+        return message_set(ret_message, -ENOTDIR, "%s: not a folder: choose one to mount on",
+                           folder);
+    if (is_mount)
+        return message_set(ret_message, -EBUSY,
+                           "%s: in use: something is mounted here already: umount it, or choose "
+                           "another folder",
+                           folder);
     return 0;
 }
 
@@ -265,8 +250,8 @@ int door_open(struct fs *fs, const struct door_options *options, struct door **r
     fuse_set_log_func(log_libfuse);
     door->session = session_create(door);
     if (!door->session) {
-        error = -EINVAL;
-        message_set(ret_message, "%s: libfuse refuses the mount options", options->mountpoint);
+        error = message_set(ret_message, -EINVAL, "%s: libfuse refuses the mount options",
+                            options->mountpoint);
         goto fail;
     }
     unsigned limit = options->max_threads > WORKERS_MIN ? options->max_threads : WORKERS_MIN;
@@ -278,13 +263,12 @@ int door_open(struct fs *fs, const struct door_options *options, struct door **r
     error = fuse_session_mount(door->session, options->mountpoint);
     atomic_store(&mounting, false);
     if (error) {
-        error = -EIO;
-        message_set(ret_message, "%s: cannot be mounted on: %s: %s", options->mountpoint,
-                    mount_error[0] ? mount_error : "libfuse does not say why",
-                    geteuid() == 0
-                        ? "the kernel's fuse module must be there (modprobe fuse)"
-                        : "users other than root need fusermount3 (package fuse3), and for "
-                          "allow_other the line user_allow_other in /etc/fuse.conf");
+        error = message_set(
+            ret_message, -EIO, "%s: cannot be mounted on: %s: %s", options->mountpoint,
+            mount_error[0] ? mount_error : "libfuse does not say why",
+            geteuid() == 0 ? "the kernel's fuse module must be there (modprobe fuse)"
+                           : "users other than root need fusermount3 (package fuse3), and for "
+                             "allow_other the line user_allow_other in /etc/fuse.conf");
         goto fail;
     }
     mountpoint_look(options->mountpoint, &door->device);

@@ -3,9 +3,9 @@
  * it is stale. */
 #include "transport/vhost/listen.h"
 
+#include "base/message.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,24 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int say(char **ret_message, int error, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int say(char **ret_message, int error, const char *format, ...)
-{
-    va_list arguments;
-    char *text;
-
-    if (!ret_message)
-        return error;
-    va_start(arguments, format);
-    if (vasprintf(&text, format, arguments) < 0)
-        text = NULL;
-    va_end(arguments);
-    *ret_message = text;
-    return error;
-}
-
 /* Whether somebody answers at the path. 0: nobody, and there may be a stale file; -errno. */
 static int path_probe(const struct vhost_listener *listener, char **ret_message)
 {
@@ -39,9 +21,10 @@ static int path_probe(const struct vhost_listener *listener, char **ret_message)
     struct stat stat;
 
     if (lstat(path, &stat) < 0)
-        return errno == ENOENT ? 0 : say(ret_message, -errno, "%s: %s", path, strerror(errno));
+        return errno == ENOENT ? 0
+                               : message_set(ret_message, -errno, "%s: %s", path, strerror(errno));
     if (!S_ISSOCK(stat.st_mode))
-        return say(ret_message, -EEXIST, "%s: is there, and is no socket: remove it", path);
+        return message_set(ret_message, -EEXIST, "%s: is there, and is no socket: remove it", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
@@ -52,11 +35,11 @@ static int path_probe(const struct vhost_listener *listener, char **ret_message)
     close(fd);
     if (error == -ECONNREFUSED)
         return unlink(path) < 0 && errno != ENOENT
-                   ? say(ret_message, -errno, "%s: %s", path, strerror(errno))
+                   ? message_set(ret_message, -errno, "%s: %s", path, strerror(errno))
                    : 0;
     if (error == 0 || error == -EAGAIN)
-        return say(ret_message, -EADDRINUSE, "%s: another server answers there", path);
-    return say(ret_message, error, "%s: %s", path, strerror(-error));
+        return message_set(ret_message, -EADDRINUSE, "%s: another server answers there", path);
+    return message_set(ret_message, error, "%s: %s", path, strerror(-error));
 }
 
 static int path_bind(struct vhost_listener *listener, gid_t group, char **ret_message)
@@ -71,17 +54,17 @@ static int path_bind(struct vhost_listener *listener, gid_t group, char **ret_me
     if (fchmod(listener->fd, 0600) < 0 ||
         bind(listener->fd, (const struct sockaddr *)&listener->address, sizeof(listener->address)) <
             0)
-        return say(ret_message, -errno, "%s: %s", path, strerror(errno));
+        return message_set(ret_message, -errno, "%s: %s", path, strerror(errno));
     if (lstat(path, &stat) == 0) {
         listener->made = true;
         listener->device = stat.st_dev;
         listener->inode = stat.st_ino;
     }
     if (group != (gid_t)-1 && (chown(path, (uid_t)-1, group) < 0 || chmod(path, 0660) < 0))
-        return say(ret_message, -errno, "%s: it can not be given to group %u: %s", path,
-                   (unsigned)group, strerror(errno));
+        return message_set(ret_message, -errno, "%s: it can not be given to group %u: %s", path,
+                           (unsigned)group, strerror(errno));
     if (listen(listener->fd, 4) < 0)
-        return say(ret_message, -errno, "%s: %s", path, strerror(errno));
+        return message_set(ret_message, -errno, "%s: %s", path, strerror(errno));
     return 0;
 }
 
@@ -92,8 +75,8 @@ static int path_open(struct vhost_listener *listener, const struct vhost_options
     char folder[sizeof(listener->address.sun_path)] = ".";
 
     if (path[0] == '\0' || strlen(path) >= sizeof(listener->address.sun_path))
-        return say(ret_message, -ENAMETOOLONG, "%s: a socket's path has 1 to %zu bytes", path,
-                   sizeof(listener->address.sun_path) - 1);
+        return message_set(ret_message, -ENAMETOOLONG, "%s: a socket's path has 1 to %zu bytes",
+                           path, sizeof(listener->address.sun_path) - 1);
     listener->address.sun_family = AF_UNIX;
     strcpy(listener->address.sun_path, path);
     if (slash)
@@ -121,7 +104,7 @@ static int fd_open(struct vhost_listener *listener, int fd, char **ret_message)
         getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0) {
         if (fd >= 0)
             close(fd);
-        return say(ret_message, -EINVAL, "descriptor %d is no Unix stream socket", fd);
+        return message_set(ret_message, -EINVAL, "descriptor %d is no Unix stream socket", fd);
     }
     (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
     (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);

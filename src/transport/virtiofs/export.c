@@ -6,6 +6,7 @@
 
 #include "base/endian.h"
 #include "base/log.h"
+#include "base/message.h"
 #include "fs/fs.h"
 #include "media/pool.h"
 #include "transport/mountinfo.h"
@@ -13,7 +14,6 @@
 #include "transport/worker.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,20 +191,6 @@ static bool on_has_window(void *arg)
 
 /* ---- its life ---------------------------------------------------------------------------- */
 
-static int fail(char **ret_message, int error, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int fail(char **ret_message, int error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    if (vasprintf(ret_message, format, args) < 0)
-        *ret_message = NULL;
-    va_end(args);
-    return error;
-}
-
 /* The directory's number, with a reference unless it is the root of all. */
 static int find_root(struct fs *fs, const char *path, uint64_t *ret_ino)
 {
@@ -252,8 +238,8 @@ static int open_window(struct export *export, unsigned number, char **ret_messag
     }
     r = window_open(export->fs, number, export->name, options->window, options->read_only,
                     &export->window);
-    return r < 0 ? fail(ret_message, r, "%s: a window of %lu bytes cannot be made: %s",
-                        export->name, (unsigned long)options->window, strerror(-r))
+    return r < 0 ? message_set(ret_message, r, "%s: a window of %lu bytes cannot be made: %s",
+                               export->name, (unsigned long)options->window, strerror(-r))
                  : 0;
 }
 
@@ -276,7 +262,8 @@ static int open_guest(struct export *export, char **ret_message)
 
     r = find_root(export->fs, options->root, &guest.root);
     if (r < 0)
-        return fail(ret_message, r, "%s: root=%s: %s", export->name, options->root, strerror(-r));
+        return message_set(ret_message, r, "%s: root=%s: %s", export->name, options->root,
+                           strerror(-r));
     r = guest_open(&guest, &export->guest);
     if (r < 0 && guest.root != 1)
         fs_forget(export->fs, guest.root, 1);
