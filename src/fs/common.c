@@ -11,7 +11,7 @@
 
 int fs_may_change(const struct fs *fs)
 {
-    if (fs->read_only)
+    if (fs->read_only || atomic_load(&fs->frozen))
         return -EROFS;
     if (atomic_load_explicit(&fs->pool->failed, memory_order_relaxed))
         return -EROFS;

@@ -196,6 +196,36 @@ static int flush_all_mapped(struct fs *fs)
     return written ? pool_drain(fs->pool) : 0;
 }
 
+/* Of all files that are stored to through mappings, once each. */
+static void touch_all_mapped(struct fs *fs)
+{
+    struct fs_mapping *list;
+    size_t count, before;
+
+    if (fs_mappings(fs, &list, &count) < 0)
+        return; /* their times stay older */
+    for (size_t i = 0; i < count; i++) {
+        struct inode *inode;
+
+        for (before = 0; before < i && (!list[before].write || list[before].ino != list[i].ino);)
+            before++;
+        if (!list[i].write || before < i || inode_get(fs, list[i].ino, &inode) < 0)
+            continue;
+        mapping_touch(fs, inode);
+        inode_put(fs, inode);
+    }
+    free(list);
+}
+
+void fs_freeze(struct fs *fs)
+{
+    if (!fs->read_only) {
+        (void)flush_all_mapped(fs);
+        touch_all_mapped(fs);
+    }
+    atomic_store(&fs->frozen, true);
+}
+
 int fs_sync(struct fs *fs)
 {
     int r;

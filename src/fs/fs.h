@@ -71,6 +71,10 @@ int fs_open(struct pool *pool, const struct fs_options *options, struct fs **ret
 int fs_threads_start(struct fs *fs);
 /* Every handle is released, every reference forgotten by itself; deletes what waits for that. */
 void fs_close(struct fs *fs);
+/* Before that, when all doors are stopped and somebody goes on mapping what one of them gave him: nothing is given
+ * back, moved or deleted any more, so that what he stores goes where it went. The next mount finds what is unfinished,
+ * as after a crash. */
+void fs_freeze(struct fs *fs);
 
 struct pool *fs_pool(struct fs *fs);
 struct space *fs_space(struct fs *fs);

@@ -68,6 +68,7 @@ struct fs {
     struct space *space;
     struct meta *meta;
     bool read_only, noatime;
+    _Atomic bool frozen;        /* fs_freeze */
     pthread_mutex_t grow_mutex; /* one growth at a time */
     struct rwlock rename_lock;  /* exclusive by renames between directories */
     struct cache_shard shards[FS_CACHE_SHARDS];

@@ -497,13 +497,18 @@ void server_stop(struct server *server)
 
 void server_close(struct server *server)
 {
+    bool held = false;
+
     if (!server)
         return;
     close_control(server);
     door_close(server->door);
-    /* All of them, before what a VMM still maps counts as free: nobody may be given it. */
     for (unsigned i = 0; i < server->export_count; i++)
         export_stop(server->exports[i]);
+    for (unsigned i = 0; i < server->export_count; i++)
+        held |= export_is_held(server->exports[i]);
+    if (held)
+        fs_freeze(server->fs);
     for (unsigned i = 0; i < server->export_count; i++) {
         if (server->exports_kept)
             keeper_remove(server, server->exports_kept[i]);

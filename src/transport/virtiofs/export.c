@@ -338,6 +338,11 @@ void export_stop(struct export *export)
     export->workers = NULL;
 }
 
+bool export_is_held(const struct export *export)
+{
+    return export->window && window_is_held(export->window);
+}
+
 void export_close(struct export *export)
 {
     if (!export)

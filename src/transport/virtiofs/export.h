@@ -43,8 +43,10 @@ int export_open(struct fs *fs, unsigned number, const struct export_options *opt
 int export_start(struct export *export);
 /* Ends the connection and all requests. Any number of times. */
 void export_stop(struct export *export);
-/* Stopped, and so are all other doors: what a VMM still maps counts as free from then on in this server, and the
- * pool's lock keeps others out until it ends. NULL is allowed. */
+/* Whether somebody may still map what it gave him. */
+bool export_is_held(const struct export *export);
+/* Stopped, and so are all other doors. What a VMM still maps is no longer known here: if that is so the filesystem is
+ * frozen (fs_freeze), and the pool's lock keeps others out until the VMM ends. NULL is allowed. */
 void export_close(struct export *export);
 
 const char *export_name(const struct export *export);

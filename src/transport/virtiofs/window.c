@@ -187,6 +187,11 @@ int window_open(struct fs *fs, unsigned number, const char *name, uint64_t size,
     return 0;
 }
 
+bool window_is_held(const struct window *window)
+{
+    return pool_door_is_held(fs_pool(window->fs), window->number);
+}
+
 void window_close(struct window *window)
 {
     if (!window)

@@ -53,6 +53,8 @@ struct window {
  * -ENOMEM, -EINVAL. */
 int window_open(struct fs *fs, unsigned number, const char *name, uint64_t size, bool read_only,
                 struct window **ret_window);
+/* Whether somebody may map what it showed: after window_left the VMM alone can. */
+bool window_is_held(const struct window *window);
 /* Nobody calls it any more. Waits for nobody: what the VMM still maps is its own until the pool's lock is
  * free (DESIGN: a restart waits for that). NULL is allowed. */
 void window_close(struct window *window);
