@@ -3,7 +3,8 @@
  * libFuzzer's target: what a VMM says to the back-end (messages with descriptors of any kind, answers to
  * its own requests) and what a guest stores in its rings, on a connected socket.
  *
- *   No input crashes, hangs, leaks memory or descriptors, or reaches outside the guest's memory.
+ *   No input crashes, hangs, leaks memory, mappings or descriptors, or reaches outside the guest's memory:
+ *   each region that is mapped lies alone, byte by byte.
  *   What the device tells keeps the order of vhost/device.h; every request can be completed, also late.
  */
 #include "vmm.h"
@@ -18,6 +19,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sanitizer/asan_interface.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +36,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *input, size_t size, size_t room, unsigne
 #define REGION (256u << 10)
 #define WINDOW (8u << 20)
 #define HELD 64
+#define BYTES_MAX 65536u /* of a request's, each way */
 #define OUTSIDE (1ull << 40)
 
 enum what {
@@ -56,6 +59,7 @@ enum what {
     WHAT_ANSWER, /* it answers */
     WHAT_DRAIN,
     WHAT_DROP,
+    WHAT_REQUEST, /* a whole one */
     WHATS
 };
 
@@ -85,6 +89,59 @@ static _Noreturn void wrong(const char *what)
     abort();
 }
 
+/* ---- guest memory ---------------------------------------------------------------------------------- */
+
+void *__real_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
+int __real_munmap(void *addr, size_t length);
+void *__wrap_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
+int __wrap_munmap(void *addr, size_t length);
+
+#define AROUND (1u << 20) /* each side, out of reach */
+
+/* How much is mapped here at present: by the device, and the VMM's own. */
+static _Atomic int mapped;
+/* What this thread was asked for last: its pages are mapped next, if they are. */
+static _Thread_local struct vhost_region asked;
+
+void *__wrap_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
+{
+    const struct vhost_region region = asked;
+    uint64_t before, behind;
+    uint8_t *room, *start;
+
+    asked.size = 0;
+    if (addr || fd < 0)
+        wrong("something else is mapped");
+    room = __real_mmap64(NULL, length + 2 * AROUND, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        return MAP_FAILED;
+    start = __real_mmap64(room + AROUND, length, prot, flags | MAP_FIXED, fd, offset);
+    if (start == MAP_FAILED) {
+        int error = errno;
+
+        __real_munmap(room, length + 2 * AROUND);
+        errno = error;
+        return MAP_FAILED;
+    }
+    mapped++;
+    /* What its pages have besides the region: to the byte behind it, to 8 bytes before it. */
+    before = region.fd_offset - (uint64_t)offset;
+    behind = before + region.size;
+    if (region.size > 0 && before < AROUND && behind <= length) {
+        ASAN_POISON_MEMORY_REGION(start, before);
+        ASAN_POISON_MEMORY_REGION(start + behind, length - behind);
+    }
+    return start;
+}
+
+int __wrap_munmap(void *addr, size_t length)
+{
+    mapped--;
+    ASAN_UNPOISON_MEMORY_REGION(addr, length);
+    return __real_munmap((uint8_t *)addr - AROUND, length + 2 * AROUND);
+}
+
 /* ---- the callee ------------------------------------------------------------------------------------ */
 
 static size_t on_config(void *arg, uint8_t *bytes, size_t size)
@@ -97,8 +154,9 @@ static size_t on_config(void *arg, uint8_t *bytes, size_t size)
 static int on_region(void *arg, int fd, const struct vhost_region *region)
 {
     (void)arg;
+    asked = *region;
     return fcntl(fd, F_GETFD) < 0             ? -EBADF
-           : region->guest_address % 3 == 2   ? 0
+           : region->guest_address % 16 == 14 ? 0
            : region->guest_address % 16 == 15 ? -EACCES
                                               : 1;
 }
@@ -169,25 +227,30 @@ static void on_outside_end(void *arg, uint64_t cookie)
 
 static void answer(struct vhost_request *request)
 {
-    size_t in = vhost_request_in(request), out = vhost_request_out(request), written = 0;
-    size_t length = in < out ? in : out;
+    size_t in = vhost_request_in(request), out = vhost_request_out(request), written = 0, offset;
     struct iovec vector[16];
-    uint8_t *bytes = malloc(65536);
+    uint8_t *bytes = calloc(1, BYTES_MAX);
 
-    if (length > 65536)
-        length = 65536;
+    in = in < BYTES_MAX ? in : BYTES_MAX;
+    out = out < BYTES_MAX ? out : BYTES_MAX;
+    offset = in % (out + 2);
     if (vhost_access_begin(request) == 0) {
-        int count = vhost_vector_in(request, 0, length, vector, 16);
+        int count = vhost_vector_in(request, 0, in, vector, 16);
 
-        for (int i = 0; i < count; i++)
+        for (int i = 0; i < count; i++) {
+            const volatile uint8_t *from = vector[i].iov_base;
+
             for (size_t at = 0; at < vector[i].iov_len; at += 512)
-                ((volatile uint8_t *)vector[i].iov_base)[at];
-        if (vhost_vector_out(request, in % (out + 2), length, vector, 16) > 0 && length > 0 &&
-            vector[0].iov_len > 0)
-            memset(vector[0].iov_base, 1, 1);
-        if (vhost_read(request, 0, bytes, length) == 0 &&
-            vhost_write(request, 0, bytes, length) == 0)
-            written = length;
+                from[at];
+            from[vector[i].iov_len - 1];
+        }
+        count = vhost_vector_out(request, offset, offset < out ? out - offset : 1, vector, 16);
+        for (int i = 0; i < count; i++) {
+            memset(vector[i].iov_base, 1, 1);
+            memset((uint8_t *)vector[i].iov_base + vector[i].iov_len - 1, 1, 1);
+        }
+        if (vhost_read(request, 0, bytes, in) == 0 && vhost_write(request, 0, bytes, out) == 0)
+            written = out;
         if (vhost_access_end(request) < 0)
             written = 0;
     }
@@ -389,18 +452,28 @@ static void send_memory(const struct command *command)
     uint64_t *word = (uint64_t *)table.regions;
     int fds[8];
     unsigned count = command->fds % 8 ? 2 : command->index % 9;
+    bool cut = command->kind & 8;
 
     vmm_memory_table(&vmm, &table);
     for (unsigned i = 2; i < VHOST_USER_REGIONS_MAX; i++)
         table.regions[i] = (struct vhost_user_region){ .guest_address = 1ull << (33 + i),
                                                        .size = 4096,
                                                        .user_address = 1ull << (33 + i) };
+    if (cut) { /* right, with ends in the middle of a page, and a beginning */
+        uint64_t end = command->number[4] % 64, begin = command->number[5] % 64;
+
+        table.regions[0].size -= end;
+        table.regions[1].size -= end + begin;
+        table.regions[1].guest_address += begin;
+        table.regions[1].user_address += begin;
+        table.regions[1].fd_offset += begin;
+    }
     for (unsigned i = 0; i < 3; i++)
-        if (command->kind & 1u << i)
+        if (!cut && command->kind & 1u << i)
             word[command->number[2 * i] % 12] = number(command->number[2 * i + 1]);
     table.count = command->kind & 0x80 ? (uint32_t)number(command->number[0]) : count;
     for (unsigned i = 0; i < count && i < 8; i++)
-        fds[i] = command->kind & 0x40 ? pick_fd(command->number[i % 6]) : vmm.memfd;
+        fds[i] = !cut && command->kind & 0x40 ? pick_fd(command->number[i % 6]) : vmm.memfd;
     vmm_send(&vmm, VHOST_USER_SET_MEM_TABLE,
              VHOST_USER_VERSION | (command->fds & 0x40 ? VHOST_USER_NEED_REPLY : 0), &table,
              8 + (count < 8 ? count : 8) * sizeof(table.regions[0]), fds, count < 8 ? count : 8);
@@ -427,6 +500,28 @@ static void put_desc(const struct command *command, bool indirect)
                sizeof(desc));
     else
         vmm.queue[index].desc[command->fds % 8] = desc;
+}
+
+/* A buffer; half of them lie at an edge of a region. */
+static void put_buffer(unsigned index, uint16_t desc, const uint16_t *numbers, uint16_t flags)
+{
+    uint64_t edge = VMM_GUEST + numbers[0] % 3 * REGION, length = numbers[1] >> numbers[1] % 16;
+
+    vmm_desc(&vmm, index, desc,
+             numbers[0] & 0x8000 ? edge + numbers[0] / 3 % 256 - 128 : number(numbers[0]),
+             (uint32_t)length, flags, desc + 1);
+}
+
+/* What a driver does: one buffer each way, or either. */
+static void put_request(const struct command *command)
+{
+    unsigned index = command->index % VMM_QUEUES;
+    uint16_t head = command->fds % 4 * 2;
+
+    put_buffer(index, head, command->number, command->kind & 3 ? VRING_DESC_NEXT : 0);
+    put_buffer(index, head + 1, command->number + 2, VRING_DESC_WRITE);
+    vmm_avail(&vmm, index, (command->kind & 3) == 3 ? head + 1 : head);
+    vmm_kick(&vmm, index);
 }
 
 static void *map_run(void *arg)
@@ -526,6 +621,9 @@ static void run(const struct command *command)
     case WHAT_DRAIN:
         drain(1 + command->kind % 4);
         break;
+    case WHAT_REQUEST:
+        put_request(command);
+        break;
     default:
         if (command->kind % 8 == 0)
             vhost_device_drop(device, "the fuzzer says so");
@@ -553,6 +651,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
         .group = (gid_t)-1, .name = "fuzz", .queues = VMM_QUEUES, .ops = &ops
     };
     unsigned before = open_fds();
+    int mapped_before = mapped;
     struct command command;
     int pair[2];
 
@@ -585,6 +684,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     vmm_disconnect(&vmm);
     if (outside_open != 0)
         wrong("outside is open for ever");
+    if (mapped != mapped_before)
+        wrong("guest memory is mapped for ever");
     /* One that came through the socket last is closed with it. */
     if (open_fds() != before)
         wrong("a descriptor is left open");
@@ -622,7 +723,7 @@ static uint32_t dice(uint32_t sides)
 
 static struct command random_command(void)
 {
-    struct command command = { .what = (uint8_t)dice(WHATS),
+    struct command command = { .what = (uint8_t)(dice(4) ? dice(WHATS) : WHAT_REQUEST),
                                .index = (uint8_t)(dice(3) ? dice(8) : dice(256)),
                                .kind = (uint8_t)dice(dice(3) ? 128 : 256),
                                .fds = (uint8_t)(dice(3) ? dice(128) : dice(256)) };
