@@ -16,6 +16,7 @@ from cases import expect
 # it for ever.
 LIFE_LIMIT = 3600
 CALL_LIMIT = 120
+SERVER_OPTIONS = os.environ.get('DAXFUSE_VM_SERVER', '').split()
 FSCK_BUSY = 8
 
 
@@ -60,7 +61,7 @@ class Server:
     # Its life
 
     def command(self):
-        command = [tool('daxfuse'), '-f', self.pool, self.mountpoint]
+        command = [tool('daxfuse'), '-f', *SERVER_OPTIONS, self.pool, self.mountpoint]
         for name, options in self.exports.items():
             command += ['--vhost-user', '%s,tag=%s%s' % (self.socket(name), name,
                                                          options and ',' + options)]
@@ -169,6 +170,12 @@ class Server:
 
     def inode(self, name):
         return int(run('stat', '-c', '%i', self.path(name)))
+
+
+def unknown_calls():
+    """Calls of servers that the sandbox has logged (--seccomp log), as the kernel's log has them."""
+    return [line for line in run('dmesg').splitlines()
+            if 'type=1326' in line and '/daxfuse"' in line and 'code=0x7ffc0000' in line]
 
 
 def finish(process, limit=CALL_LIMIT):
