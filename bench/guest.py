@@ -2,7 +2,7 @@
 """The rows guest.* of bench/rows, as lines of bench.h: one VM with ours with a window, ours without one, and
 the distribution's virtiofsd on tmpfs, none of which keeps attributes.
 
-guest.py WORK POOL; BIN and DAXFUSE_VM in the environment. Rounds of both sides alternate. What has no
+guest.py WORK POOL; BIN, PROGRAMS and DAXFUSE_VM in the environment. Rounds of both sides alternate. What has no
 window is measured first: QEMU 11.1 sends what is mapped in one window to every vhost-user device of the VM.
 The guest has one CPU: with two, one device's interrupts come to the one and the next one's to the other, and
 which of them the program runs on decides a fifth.
@@ -116,6 +116,11 @@ def main():
             compare(guest, 'guest.dax_mmap4k', ('map', '/dax'), ('read4k', '/ours'))
             guest.run('umount /dax /ours /peer')
             guest.power_off()
+        peer.close()
+        peer = Virtiofsd(work, folder, 'virtiofsd', ['--cache', 'never'])
+        ring = os.path.join(os.environ['PROGRAMS'], 'bench_ring')
+        subprocess.run([ring, ours.sockets[1], str(ours.process.pid), peer.socket, str(peer.process.pid)],
+                       check=True)
     finally:
         ours.close()
         peer.close()

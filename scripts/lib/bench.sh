@@ -140,7 +140,7 @@ group_fault() {
 # One VM: ours with a window, ours without one, the distribution's virtiofsd.
 group_guest() {
     pool_make 1G || return 1
-    BIN=$BIN python3 "$ROOT/bench/guest.py" "$WORK/guest" "$POOL" | measured
+    BIN=$BIN PROGRAMS=$PROGRAMS python3 "$ROOT/bench/guest.py" "$WORK/guest" "$POOL" | measured
 }
 
 group_lock() {
