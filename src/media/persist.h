@@ -84,6 +84,9 @@ int persist_open_pmem(void *base, size_t size, struct persist **ret_persist);
  * page-aligned. Rings are made in the process that drains: do not fork between. -ENOMEM. */
 int persist_open_paged(void *base, size_t size, int fd, bool durable, struct persist **ret_persist);
 
+/* Of persist_open_paged, before other threads use it: makes all rings that it can, since later none may be made. */
+void persist_paged_make_rings(struct persist *persist);
+
 /*
  * Recording, for crash tests: notes every store with its bytes, every flush and every fence, in one
  * order for all threads, which is the order in which they happened. pmem chooses the model: FLUSH

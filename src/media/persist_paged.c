@@ -18,10 +18,10 @@
 #include "media/persist.h"
 
 #include "base/log.h"
+#include "base/uring.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <liburing.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,14 +165,25 @@ static int paged_sync_range(struct persist_paged *paged, const struct page_range
     return msync(start, length, MS_SYNC) == 0 ? 0 : -EIO;
 }
 
+static bool ring_make(struct io_uring *ring)
+{
+    const uint8_t fsync_only = IORING_OP_FSYNC;
+
+    if (uring_make(RANGES_MAX, 0, &fsync_only, 1, ring) != 0)
+        return false;
+    if (uring_enable(ring) == 0)
+        return true;
+    io_uring_queue_exit(ring);
+    return false;
+}
+
 /* The slot's ring, made when it is first wanted; false: do without. */
 static bool paged_ring(struct persist_paged *paged, struct paged_slot *slot)
 {
     if (!paged->have_uring || slot->ring_state == RING_BROKEN)
         return false;
     if (slot->ring_state == RING_NONE)
-        slot->ring_state =
-            io_uring_queue_init(RANGES_MAX, &slot->ring, 0) == 0 ? RING_READY : RING_BROKEN;
+        slot->ring_state = ring_make(&slot->ring) ? RING_READY : RING_BROKEN;
     return slot->ring_state == RING_READY;
 }
 
@@ -199,6 +210,15 @@ static int paged_uring_reap(struct paged_slot *slot, unsigned count)
         io_uring_cqe_seen(&slot->ring, cqe);
     }
     return result;
+}
+
+void persist_paged_make_rings(struct persist *persist)
+{
+    struct persist_paged *paged = paged_of(persist);
+
+    for (unsigned i = 0; paged->slots != NULL && i < PERSIST_SLOTS; i++)
+        if (!paged_ring(paged, &paged->slots[i]))
+            break;
 }
 
 static int paged_sync_uring(struct persist_paged *paged, struct paged_slot *slot)

@@ -251,6 +251,8 @@ static int enter_sandbox(struct server *server)
         log_error("no sandbox can be made: %s", strerror(-error));
         return SERVER_EXIT_USAGE;
     }
+    if (!server->pool->is_pmem)
+        persist_paged_make_rings(server->pool->persist);
     error = sandbox_enter(&server->options.sandbox, &message);
     if (error) {
         log_error("no sandbox: %s; or choose another one (--sandbox, --seccomp)",

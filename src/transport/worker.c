@@ -30,7 +30,8 @@ static void *worker_main(void *arg)
     struct worker_pool *pool = arg;
 
     pthread_setname_np(pthread_self(), "daxfuse-worker");
-    pthread_setaffinity_np(pthread_self(), sizeof(pool->cpus), &pool->cpus);
+    /* Of 0, itself, as a sandbox wants it. */
+    (void)sched_setaffinity(0, sizeof(pool->cpus), &pool->cpus);
     pthread_mutex_lock(&pool->mutex);
     for (;;) {
         while (!pool->first && !pool->ending) {

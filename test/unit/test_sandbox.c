@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* transport/seccomp: what is let through, refused, and deadly; transport/keeper: what it does, and
  * what it will not. Each in a process of its own. The whole sandbox: test/badinput/sandbox.sh. */
+#include "media/persist.h"
 #include "transport/keeper.h"
 #include "transport/seccomp.h"
+#include "transport/vhost/kick.h"
 
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -23,6 +27,9 @@
 
 /* ---- system calls -------------------------------------------------------------------------- */
 
+/* What a process does before it is in the filter, if anything. */
+static int (*prepare)(void);
+
 /* What BODY returns in the filter, or minus the signal that ended it. */
 static int filtered(bool kill, int (*body)(void))
 {
@@ -30,6 +37,8 @@ static int filtered(bool kill, int (*body)(void))
     pid_t pid = fork();
 
     if (pid == 0) {
+        if (prepare && prepare() < 0)
+            _exit(101);
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || seccomp_enter(kill) < 0)
             _exit(100);
         _exit(body());
@@ -69,7 +78,8 @@ static int body_refused(void)
 
 static int body_unknown(void)
 {
-    return getpriority(PRIO_PROCESS, 0) == 0 ? 0 : 1;
+    errno = 0;
+    return getpriority(PRIO_PROCESS, 0) == -1 && errno != 0;
 }
 
 static int body_fork(void)
@@ -95,6 +105,194 @@ static int body_signal(void)
 {
     return kill(parent, 0) < 0;
 }
+
+/* ---- what is not its own ---- */
+
+static int held; /* a socket */
+
+/* What is done with descriptors. */
+static int body_fcntl(void)
+{
+    struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    int copy = fcntl(held, F_DUPFD_CLOEXEC, 0), seals = memfd_create("file", MFD_ALLOW_SEALING);
+
+    if (copy < 0 || fcntl(copy, F_GETFD) != FD_CLOEXEC || fcntl(copy, F_SETFD, FD_CLOEXEC) < 0)
+        return 1;
+    if (fcntl(held, F_SETFL, fcntl(held, F_GETFL) | O_NONBLOCK) < 0)
+        return 2;
+    if (fcntl(seals, F_ADD_SEALS, F_SEAL_GROW) < 0 || fcntl(seals, F_GET_SEALS) != F_SEAL_GROW)
+        return 3;
+    if (fcntl(seals, F_OFD_SETLK, &lock) < 0 || fcntl(seals, F_OFD_GETLK, &lock) < 0)
+        return 4;
+    return 0;
+}
+
+static int body_owner(void)
+{
+    return fcntl(held, F_SETOWN, parent) < 0;
+}
+
+static int body_which_signal(void)
+{
+    return fcntl(held, F_SETSIG, SIGKILL) < 0;
+}
+
+static int body_async(void)
+{
+    return fcntl(held, F_SETFL, O_ASYNC | O_NONBLOCK) < 0;
+}
+
+static int body_lease(void)
+{
+    return fcntl(held, F_SETLEASE, F_RDLCK) < 0;
+}
+
+static int body_own_limit(void)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_NOFILE, &limit) < 0;
+}
+
+static int body_limit(void)
+{
+    struct rlimit limit;
+
+    return prlimit(parent, RLIMIT_NOFILE, NULL, &limit) < 0;
+}
+
+static int body_own_cpus(void)
+{
+    cpu_set_t cpus;
+
+    return sched_getaffinity(0, sizeof(cpus), &cpus) < 0 ||
+           sched_setaffinity(0, sizeof(cpus), &cpus) < 0;
+}
+
+static int body_cpus(void)
+{
+    cpu_set_t cpus;
+
+    return sched_getaffinity(0, sizeof(cpus), &cpus) < 0 ||
+           sched_setaffinity(parent, sizeof(cpus), &cpus) < 0;
+}
+
+START_TEST(others)
+{
+    int ends[2];
+
+    parent = getpid();
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    held = ends[0];
+    ck_assert_int_eq(filtered(true, body_fcntl), 0);
+    ck_assert_int_eq(filtered(true, body_own_limit), 0);
+    ck_assert_int_eq(filtered(true, body_own_cpus), 0);
+    ck_assert_int_eq(filtered(true, body_owner), -SIGSYS);
+    ck_assert_int_eq(filtered(true, body_which_signal), -SIGSYS);
+    ck_assert_int_eq(filtered(true, body_async), -SIGSYS);
+    ck_assert_int_eq(filtered(true, body_lease), -SIGSYS);
+    ck_assert_int_eq(filtered(true, body_limit), -SIGSYS);
+    ck_assert_int_eq(filtered(true, body_cpus), -SIGSYS);
+    close(ends[0]);
+    close(ends[1]);
+}
+END_TEST
+
+/* ---- rings that were made before ---- */
+
+#define PAGE 4096u
+
+static struct persist *persist;
+static struct kick kick;
+static uint8_t *pages;
+
+static int prepare_rings(void)
+{
+    int file = memfd_create("pool", MFD_CLOEXEC);
+
+    pages = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (ftruncate(file, 8 * PAGE) < 0 || pages == MAP_FAILED ||
+        persist_open_paged(pages, 8 * PAGE, file, true, &persist) < 0)
+        return -1;
+    persist_paged_make_rings(persist);
+    return kick_init(&kick);
+}
+
+/* Three pages in one submission. */
+static int body_drain(void)
+{
+    struct persist_counters counters;
+
+    for (unsigned i = 0; i < 6; i += 2)
+        persist_copy(persist, pages + i * PAGE, "x", 1, PERSIST_DATA);
+    if (persist_drain(persist) < 0)
+        return 1;
+    persist_get_counters(persist, &counters);
+    return counters.syncs == 1 ? 0 : 2;
+}
+
+static int body_kick(void)
+{
+    int kicks = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+    if (!kick.uring)
+        return 1;
+    kick_start(&kick);
+    if (!kick.uring)
+        return 2;
+    kick_set(&kick, kicks);
+    for (unsigned i = 0; i < 3; i++) {
+        if (i == 1)
+            kick_wake(&kick);
+        else if (eventfd_write(kicks, 1) < 0)
+            return 3;
+        kick_wait(&kick);
+    }
+    kick_set(&kick, eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
+    kick_wait(&kick);
+    return kick.uring ? 0 : 4;
+}
+
+/* What a ring says to another operation: it would open a file. */
+static int body_ring_opens(void)
+{
+    struct io_uring_cqe *completion;
+
+    kick_start(&kick);
+    io_uring_prep_openat(io_uring_get_sqe(&kick.ring), AT_FDCWD, "/dev/null", O_RDONLY, 0);
+    if (io_uring_submit_and_wait(&kick.ring, 1) < 0 ||
+        io_uring_peek_cqe(&kick.ring, &completion) < 0)
+        return 1;
+    return completion->res == -EACCES ? 0 : 2;
+}
+
+static int body_new_ring(void)
+{
+    struct io_uring ring;
+
+    return io_uring_queue_init(2, &ring, 0) == -EACCES ? 0 : 1;
+}
+
+static int body_register(void)
+{
+    return io_uring_register_eventfd(&kick.ring, kick.wake) < 0;
+}
+
+START_TEST(rings)
+{
+    struct io_uring ring;
+
+    if (io_uring_queue_init(2, &ring, 0) < 0)
+        return; /* the kernel gives none */
+    io_uring_queue_exit(&ring);
+    prepare = prepare_rings;
+    ck_assert_int_eq(filtered(true, body_drain), 0);
+    ck_assert_int_eq(filtered(true, body_kick), 0);
+    ck_assert_int_eq(filtered(true, body_ring_opens), 0);
+    ck_assert_int_eq(filtered(true, body_new_ring), 0);
+    ck_assert_int_eq(filtered(true, body_register), -SIGSYS);
+}
+END_TEST
 
 START_TEST(calls)
 {
@@ -242,6 +440,8 @@ int main(void)
     int failed;
 
     tcase_add_test(filter, calls);
+    tcase_add_test(filter, others);
+    tcase_add_test(filter, rings);
     suite_add_tcase(suite, filter);
     tcase_add_checked_fixture(outside, setup, teardown);
     tcase_add_test(outside, opens_the_pool_anew);

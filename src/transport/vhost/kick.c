@@ -9,6 +9,7 @@
 #include "transport/vhost/kick.h"
 
 #include "base/log.h"
+#include "base/uring.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -22,31 +23,48 @@
 #define RING_ENTRIES 8
 #define WAKE_TAG 0
 
+static int ring_make(struct io_uring *ring, unsigned flags)
+{
+    static const uint8_t operations[] = { IORING_OP_POLL_ADD, IORING_OP_POLL_REMOVE };
+
+    return uring_make(RING_ENTRIES, flags, operations, 2, ring);
+}
+
 int kick_init(struct kick *kick)
 {
+    static atomic_flag said = ATOMIC_FLAG_INIT;
+
     *kick = (struct kick){ .fd = -1 };
     kick->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return kick->wake < 0 ? -errno : 0;
+    if (kick->wake < 0)
+        return -errno;
+    /* What completes is looked at by who waits, and interrupts nobody; or as older kernels do it. */
+    int error = ring_make(&kick->ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+
+    if (error == -EINVAL)
+        error = ring_make(&kick->ring, 0);
+    kick->uring = error == 0;
+    if (error && !atomic_flag_test_and_set(&said))
+        log_info("no io_uring (%s): queues of guests wait with poll(2)", strerror(-error));
+    return 0;
+}
+
+static void ring_end(struct kick *kick)
+{
+    io_uring_queue_exit(&kick->ring);
+    kick->uring = false;
 }
 
 void kick_start(struct kick *kick)
 {
-    static atomic_flag said = ATOMIC_FLAG_INIT;
-    /* What completes is looked at by who waits, and interrupts nobody; or as older kernels do it. */
-    int error = io_uring_queue_init(RING_ENTRIES, &kick->ring,
-                                    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
-
-    if (error == -EINVAL)
-        error = io_uring_queue_init(RING_ENTRIES, &kick->ring, 0);
-    kick->uring = error == 0;
-    if (error && !atomic_flag_test_and_set(&said))
-        log_info("no io_uring (%s): queues of guests wait with poll(2)", strerror(-error));
+    if (kick->uring && uring_enable(&kick->ring) < 0)
+        ring_end(kick);
 }
 
 void kick_destroy(struct kick *kick)
 {
     if (kick->uring)
-        io_uring_queue_exit(&kick->ring);
+        ring_end(kick);
     if (kick->fd >= 0)
         close(kick->fd);
     close(kick->wake);
@@ -161,10 +179,8 @@ static void poll_wait(struct kick *kick)
 
 void kick_wait(struct kick *kick)
 {
-    if (kick->uring && ring_wait(kick) < 0) {
-        io_uring_queue_exit(&kick->ring);
-        kick->uring = false;
-    }
+    if (kick->uring && ring_wait(kick) < 0)
+        ring_end(kick);
     if (!kick->uring)
         poll_wait(kick);
 }

@@ -20,8 +20,9 @@ struct kick {
     bool armed, wake_armed;
 };
 
-/* The ring is made by kick_start(), in the thread that waits. */
+/* The ring is made here: in a sandbox there are no new ones. -errno. */
 int kick_init(struct kick *kick);
+/* By the thread that will wait. */
 void kick_start(struct kick *kick);
 void kick_destroy(struct kick *kick);
 
