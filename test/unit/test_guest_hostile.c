@@ -286,6 +286,54 @@ START_TEST(test_what_is_in_use)
 }
 END_TEST
 
+/* As many nodes as there may be: no more, and nothing is made that could have none. */
+START_TEST(test_many_nodes)
+{
+    const struct fuse_mkdir_in mkdir = { .mode = 0755 };
+    const struct fuse_mknod_in mknod = { .mode = S_IFREG | 0600 };
+    const struct fuse_create_in create = { .flags = O_RDWR, .mode = S_IFREG | 0600 };
+    struct fuse_read_in list = { .size = 4096 };
+    struct fuse_link_in link = { 0 };
+    uint64_t node, other, fh;
+
+    ck_assert_uint_eq(guest->nodes.limit, NODES_MAX);
+    ck_assert_int_eq(ASK_NAME(FUSE_MKDIR, 1, mkdir, "b"), 0);
+    ck_assert_int_eq(ask_forget(ANSWER(struct fuse_entry_out)->nodeid, 1), 1);
+    guest->nodes.limit = 1;
+    ck_assert_int_eq(ASK_NAME(FUSE_MKDIR, 1, mkdir, "a"), 0);
+    node = ANSWER(struct fuse_entry_out)->nodeid;
+    ck_assert_int_eq(ask_lookup(1, "b", &other), -ENFILE);
+    ck_assert_int_eq(ask_lookup(1, "a", &other), 0);
+    ck_assert_uint_eq(other, node);
+    ck_assert_int_eq(ASK_NAME(FUSE_MKDIR, 1, mkdir, "d"), -ENFILE);
+    ck_assert_int_eq(ASK_NAME(FUSE_MKNOD, 1, mknod, "n"), -ENFILE);
+    ck_assert_int_eq(ASK_NAME(FUSE_CREATE, 1, create, "c"), -ENFILE);
+    ck_assert_int_eq(ASK_NAME(FUSE_TMPFILE, 1, create, "/"), -ENFILE);
+    ck_assert_int_eq(ask(FUSE_SYMLINK, 1, NULL, 0, "s\0t", 4), -ENFILE);
+    ck_assert_uint_eq(guest_lookups(), 2);
+    ck_assert_uint_eq(guest_handles(), 0);
+
+    /* It may still look who is there. */
+    ck_assert_int_eq(ask_open(1, O_RDONLY, true, &fh), 0);
+    list.fh = fh;
+    ck_assert_int_eq(ASK(FUSE_READDIRPLUS, 1, list), 0);
+    ck_assert_uint_gt(client.size, 0);
+    ck_assert_int_eq(ask_release(1, fh, true), 0);
+
+    ck_assert_int_eq(ask_forget(node, 100), 1);
+    ck_assert_int_eq(ask_lookup(1, "d", &other), -ENOENT);
+    ck_assert_int_eq(ask_lookup(1, "n", &other), -ENOENT);
+    ck_assert_int_eq(ask_lookup(1, "c", &other), -ENOENT);
+    ck_assert_int_eq(ask_lookup(1, "s", &other), -ENOENT);
+    ck_assert_int_eq(ask_lookup(1, "b", &other), 0);
+    ck_assert_int_eq(ask_forget(other, 1), 1);
+    /* Another name is no other node. */
+    ck_assert_int_eq(ASK_NAME(FUSE_MKNOD, 1, mknod, "n"), 0);
+    link.oldnodeid = ANSWER(struct fuse_entry_out)->nodeid;
+    ck_assert_int_eq(ASK_NAME(FUSE_LINK, 1, link, "m"), 0);
+}
+END_TEST
+
 /* A request that began before the guest began anew brings nothing into what is now. */
 START_TEST(test_a_late_request)
 {
@@ -699,6 +747,7 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, test_out_of_session);
     tcase_add_test(tcase, test_reset);
     tcase_add_test(tcase, test_what_is_in_use);
+    tcase_add_test(tcase, test_many_nodes);
     tcase_add_test(tcase, test_a_late_request);
     tcase_add_test(tcase, test_memory_that_is_not_there);
     tcase_add_test(tcase, test_a_queue_that_stops);

@@ -38,7 +38,12 @@ static uint64_t id_of(const struct nodes *nodes, uint32_t slot)
 
 void nodes_init(struct nodes *nodes, struct fs *fs, uint64_t root)
 {
-    *nodes = (struct nodes){ .fs = fs, .root = root, .generation = random_nonzero_u32() };
+    *nodes = (struct nodes){
+        .fs = fs,
+        .root = root,
+        .limit = NODES_MAX,
+        .generation = random_nonzero_u32(),
+    };
     pthread_mutex_init(&nodes->mutex, NULL);
 }
 
@@ -149,7 +154,7 @@ static int add_locked(struct nodes *nodes, uint64_t ino, bool *large, uint64_t *
                 return 0;
             }
         }
-    r = slot_take(nodes, &slot);
+    r = nodes->count < nodes->limit ? slot_take(nodes, &slot) : -ENFILE;
     if (r < 0)
         return r;
     nodes->slots[slot] = (struct node_slot){
@@ -173,6 +178,11 @@ int nodes_add(struct nodes *nodes, uint32_t epoch, uint64_t ino, bool *large, ui
         r = add_locked(nodes, ino, large, ret_id);
     pthread_mutex_unlock(&nodes->mutex);
     return r;
+}
+
+int nodes_check_room(struct nodes *nodes)
+{
+    return nodes_count(nodes) < nodes->limit ? 0 : -ENFILE;
 }
 
 int nodes_pin(struct nodes *nodes, uint64_t id, uint64_t *ret_ino, bool *ret_large)

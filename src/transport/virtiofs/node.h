@@ -16,6 +16,7 @@
  * N4 What a request of an earlier epoch brings is refused: nodes_clear leaves nothing behind.
  * N5 Whether a node is of a large file is decided once, when it is made: the guest drops an inode that
  *    it is told to map from now on, or not any more, and a file that grows would be dropped all the time.
+ * N6 There are at most NODES_MAX, besides those that are forgotten and pinned.
  *
  * Any thread. One mutex inside, a leaf: fs/ is called without it.
  */
@@ -25,6 +26,9 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+/* Each takes some 300 bytes here, with its inode. */
+#define NODES_MAX 1000000u
 
 struct fs;
 struct node_slot;
@@ -38,6 +42,7 @@ struct nodes {
     uint32_t size, used; /* slots there are, and that ever were used; as many buckets as slots */
     uint32_t free;       /* the first free slot + 1 */
     uint32_t count;      /* of nodes */
+    uint32_t limit;
     uint32_t generation; /* of the last one */
     uint32_t epoch;
 };
@@ -47,9 +52,11 @@ void nodes_init(struct nodes *nodes, struct fs *fs, uint64_t root);
 void nodes_destroy(struct nodes *nodes);
 
 /* The inode was looked up: takes over one reference of it. *large: whether it is a large file; on return,
- * whether it was when the node was made. -ENOMEM, -ENOTCONN another epoch: the reference is still the
- * caller's. */
+ * whether it was when the node was made. -ENFILE, -ENOMEM, -ENOTCONN another epoch: the reference is still
+ * the caller's. */
 int nodes_add(struct nodes *nodes, uint32_t epoch, uint64_t ino, bool *large, uint64_t *ret_id);
+/* Before a file is made: whether there is room for another node, as long as others bring none. -ENFILE. */
+int nodes_check_room(struct nodes *nodes);
 /* The inode stays what it is until nodes_unpin of the same id. ret_large may be NULL. -ESTALE. */
 int nodes_pin(struct nodes *nodes, uint64_t id, uint64_t *ret_ino, bool *ret_large);
 void nodes_unpin(struct nodes *nodes, uint64_t id);

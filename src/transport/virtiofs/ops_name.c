@@ -5,6 +5,8 @@
  * A guest has no way to ask for "." and "..": its kernel does so for file handles alone, after
  * EXPORT_SUPPORT, and takes ESTALE as the answer that there are none. So nobody looks up what is
  * above the export.
+ *
+ * Who has as many nodes as there may be gets no new file either: it would be made, and not found.
  */
 #include "transport/virtiofs/encode.h"
 
@@ -38,8 +40,10 @@ int guest_mknod(struct guest_request *gr)
 {
     const struct fuse_mknod_in *in = &gr->in.mknod;
     struct fs_attr attr;
-    int r;
+    int r = nodes_check_room(&gr->guest->nodes);
 
+    if (r < 0)
+        return r;
     gr->rq.umask = in->umask & 0777;
     r = fs_mknod(gr->guest->options.fs, &gr->rq, gr->ino, guest_name(gr, 0), in->mode,
                  convert_device_major(in->rdev), convert_device_minor(in->rdev), &attr);
@@ -50,8 +54,10 @@ int guest_mkdir(struct guest_request *gr)
 {
     const struct fuse_mkdir_in *in = &gr->in.mkdir;
     struct fs_attr attr;
-    int r;
+    int r = nodes_check_room(&gr->guest->nodes);
 
+    if (r < 0)
+        return r;
     gr->rq.umask = in->umask & 0777;
     r = fs_mkdir(gr->guest->options.fs, &gr->rq, gr->ino, guest_name(gr, 0), in->mode, &attr);
     return r < 0 ? r : guest_answer_entry(gr, &attr);
@@ -60,9 +66,12 @@ int guest_mkdir(struct guest_request *gr)
 int guest_symlink(struct guest_request *gr)
 {
     struct fs_attr attr;
-    int r = fs_symlink(gr->guest->options.fs, &gr->rq, gr->ino, guest_name(gr, 0),
-                       guest_name(gr, 1), &attr);
+    int r = nodes_check_room(&gr->guest->nodes);
 
+    if (r < 0)
+        return r;
+    r = fs_symlink(gr->guest->options.fs, &gr->rq, gr->ino, guest_name(gr, 0), guest_name(gr, 1),
+                   &attr);
     return r < 0 ? r : guest_answer_entry(gr, &attr);
 }
 

@@ -148,6 +148,8 @@ static int create_common(struct guest_request *gr, bool tmpfile)
 
     r = open_flags(gr, in->flags, &flags);
     if (r == 0)
+        r = nodes_check_room(&guest->nodes);
+    if (r == 0)
         r = handles_reserve(&guest->handles, gr->epoch, &place);
     if (r < 0)
         return r;
