@@ -290,7 +290,6 @@ int fs_readlink(struct fs *fs, const struct fs_request *rq, uint64_t ino, char *
     bool touch = false;
     int r;
 
-    (void)rq;
     r = inode_get(fs, ino, &inode);
     if (r < 0)
         return r;
@@ -298,7 +297,7 @@ int fs_readlink(struct fs *fs, const struct fs_request *rq, uint64_t ino, char *
     r = inode_view(fs->meta, NULL, ino, &record);
     if (r == 0)
         r = target_copy(fs, inode, record, ret_target);
-    if (r == 0)
+    if (r == 0 && !rq->noatime)
         touch = atime_is_due(fs, record, meta_now());
     rwlock_read_release(&inode->map_lock);
     if (touch)

@@ -45,6 +45,7 @@ struct fs_request {
     bool in_group;     /* the caller's groups contain the object's group, or it may act as if
                           (CAP_FSETID): keeps set-group-ID in chmod; doors that can not know
                           say true, their kernel has cleared the bit already */
+    bool noatime;      /* fs_readlink is no access; a handle says it with O_NOATIME */
     const struct lock_wait *wait; /* NULL: as long as it takes */
     const struct dax_door *door;  /* of those that map, the one that asks; NULL: another */
 };

@@ -562,6 +562,8 @@ START_TEST(test_a_read_only_export)
     struct fs_attr before;
     uint64_t node, fh;
 
+    ck_assert_int_eq(ask(FUSE_SYMLINK, 1, NULL, 0, "l\0target", 9), 0);
+    ck_assert_int_eq(ASK(FUSE_SETATTR, ANSWER(struct fuse_entry_out)->nodeid, old), 0);
     ck_assert_int_eq(ask_create(1, "f", O_RDWR, &node, &fh), 0);
     ck_assert_int_eq(ask_write(node, fh, 0, "abc", 3, 0), 0);
     ck_assert_int_eq(ASK(FUSE_SETATTR, node, old), 0); /* a read would move it */
@@ -586,6 +588,10 @@ START_TEST(test_a_read_only_export)
     ck_assert_int_eq(ask(FUSE_IOCTL, node, &ioctl_in, sizeof(ioctl_in), &ioctl_in, 4), -EROFS);
     ck_assert_int_eq(ask_read(node, fh, 0, 10), 0);
     ck_assert_uint_eq(client.size, 3);
+    ck_assert_int_eq(fx_attr(before.ino).atime, before.atime);
+    ck_assert_int_eq(ask_lookup(1, "l", &node), 0);
+    before = fx_attr(ANSWER(struct fuse_entry_out)->attr.ino);
+    ck_assert_int_eq(ask(FUSE_READLINK, node, NULL, 0, NULL, 0), 0);
     ck_assert_int_eq(fx_attr(before.ino).atime, before.atime);
 }
 END_TEST

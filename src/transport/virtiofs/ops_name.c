@@ -121,8 +121,10 @@ int guest_rename(struct guest_request *gr)
 int guest_readlink(struct guest_request *gr)
 {
     char *target;
-    int r = fs_readlink(gr->guest->options.fs, &gr->rq, gr->ino, &target);
+    int r;
 
+    gr->rq.noatime = gr->guest->options.read_only;
+    r = fs_readlink(gr->guest->options.fs, &gr->rq, gr->ino, &target);
     if (r < 0)
         return r;
     r = guest_answer(gr, target, strlen(target));
