@@ -12,6 +12,7 @@
 #include "transport/vhost/device.h"
 #include "transport/vhost/listen.h"
 #include "transport/vhost/queue.h"
+#include "transport/vhost/signal.h"
 #include "transport/vhost/socket.h"
 
 #define VHOST_MEMORY_IS_BAD "memory of the guest is not there: its file was cut short"
@@ -42,6 +43,7 @@ struct vhost_device {
     uint64_t connection; /* its number; changes when one begins, and when it ends */
     char why[128];       /* dropped */
 
+    struct vhost_signals signals;
     _Atomic uint32_t told;
     _Atomic bool shm_offered;
     struct vhost_channel channel;

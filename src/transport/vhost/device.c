@@ -220,9 +220,12 @@ int vhost_device_open(const struct vhost_options *options, struct vhost_device *
         error = -errno;
         goto fail_listener;
     }
-    error = vhost_channel_init(&device->channel);
+    error = vhost_signals_init(&device->signals);
     if (error)
         goto fail_wake;
+    error = vhost_channel_init(&device->channel);
+    if (error)
+        goto fail_signals;
     for (; made < options->queues; made++) {
         error = vhost_queue_init(&device->queues[made], device, made);
         if (error)
@@ -235,6 +238,8 @@ fail_queues:
     while (made > 0)
         vhost_queue_destroy(&device->queues[--made]);
     vhost_channel_destroy(&device->channel);
+fail_signals:
+    vhost_signals_destroy(&device->signals);
 fail_wake:
     close(device->wake);
 fail_listener:
@@ -248,12 +253,18 @@ fail:
 int vhost_device_start(struct vhost_device *device)
 {
     sigset_t all, old;
+    int error = vhost_signals_start(&device->signals);
 
+    if (error) {
+        log_error("%s: no Linux AIO to signal guests by (see sysctl fs.aio-max-nr): %s",
+                  device->name, strerror(-error));
+        return error;
+    }
     sigfillset(&all);
     sigdelset(&all, SIGBUS);
     sigdelset(&all, SIGSEGV);
     pthread_sigmask(SIG_BLOCK, &all, &old);
-    int error = pthread_create(&device->thread, NULL, device_main, device);
+    error = pthread_create(&device->thread, NULL, device_main, device);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     device->has_thread = error == 0;
     return -error;
@@ -280,6 +291,7 @@ void vhost_device_close(struct vhost_device *device)
     for (unsigned i = 0; i < device->queue_count; i++)
         vhost_queue_destroy(&device->queues[i]);
     vhost_channel_destroy(&device->channel);
+    vhost_signals_destroy(&device->signals);
     close(device->wake);
     vhost_listener_close(&device->listener);
     pthread_mutex_destroy(&device->mutex);

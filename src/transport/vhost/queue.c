@@ -4,7 +4,6 @@
 
 #include "transport/vhost/backend.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,20 +24,9 @@ static const char *const fault_words[VRING_FAULTS] = {
     [VRING_MANY] = "more requests are under way than it has places",
 };
 
-static void event_signal(int fd)
-{
-    const uint64_t one = 1;
-
-    if (fd < 0)
-        return;
-    /* Not blocking: if its counter is full, the other side has enough to hear. */
-    ssize_t written = write(fd, &one, sizeof(one));
-    (void)written;
-}
-
 void vhost_queue_call(struct vhost_queue *queue)
 {
-    event_signal(queue->call);
+    vhost_signal(&queue->device->signals, queue->call);
 }
 
 void vhost_queue_break(struct vhost_queue *queue, enum vring_fault fault)
@@ -52,7 +40,7 @@ void vhost_queue_break(struct vhost_queue *queue, enum vring_fault fault)
     vhost_device_tell(queue->device, VHOST_TOLD_QUEUE + (unsigned)fault,
                       "queue %u is broken by the guest and stops: %s", queue->index,
                       fault_words[fault]);
-    event_signal(queue->err);
+    vhost_signal(&queue->device->signals, queue->err);
 }
 
 /* With the mutex: memory that was touched is not there, and the connection with it. */
@@ -247,16 +235,14 @@ int vhost_queue_set_kick(struct vhost_queue *queue, int fd)
     return 0;
 }
 
-/* For our stores: -1, or an eventfd. */
+/* For our signals: -1, or an eventfd, which is no file of any kind. */
 static int signal_fd_check(int fd)
 {
     struct stat stat;
 
     if (fd < 0)
         return 0;
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fstat(fd, &stat) < 0 || (stat.st_mode & S_IFMT) != 0 ||
-        fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
+    if (fstat(fd, &stat) < 0 || (stat.st_mode & S_IFMT) != 0) {
         close(fd);
         return -EINVAL;
     }
