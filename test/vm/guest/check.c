@@ -115,7 +115,7 @@ static bool run(const struct check *check, const char *folder, double limit)
 int check_main(int argc, char **argv)
 {
     const char *pattern = "*";
-    double limit = 60;
+    double limit = 180;
     bool list = false;
     int option, failed = 0, done = 0;
 
