@@ -100,7 +100,7 @@ def group(cases, work, image, program):
             held.do('store', 0, 8 * MIB, 1)
             number = guest.begin('timeout 3 guest synced io /mnt/synced')
             told = number_printed(guest.finish(number)[1], 'SYNCED')
-            expect(told > 5, 'synced: %d' % told)
+            expect(told > 0, 'synced: %d' % told)
             pieces = pieces_of(server, 'mine')
             expect(len(pieces) == 4, 'pieces: %s' % pieces)
             server.kill()
