@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -37,8 +39,9 @@ static bool line_parse(char *line, struct mountinfo *mount)
 {
     char *separator = strstr(line, " - "), *rest = NULL;
     unsigned major_number, minor_number;
+    uint64_t id;
 
-    if (!separator || sscanf(line, "%*d %*d %u:%u", &major_number, &minor_number) != 2)
+    if (!separator || sscanf(line, "%" SCNu64 " %*d %u:%u", &id, &major_number, &minor_number) != 3)
         return false;
     *separator = '\0';
     char *mountpoint = strtok_r(line, " ", &rest);
@@ -51,6 +54,7 @@ static bool line_parse(char *line, struct mountinfo *mount)
     unescape(mountpoint);
     unescape(type);
     unescape(source);
+    mount->id = id;
     mount->device = makedev(major_number, minor_number);
     mount->mountpoint = mountpoint;
     mount->type = type;
@@ -112,4 +116,40 @@ bool mountinfo_walk(bool (*visit)(void *arg, const struct mountinfo *mount), voi
     found = walk(visit, arg);
     pthread_mutex_unlock(&kept_mutex);
     return found;
+}
+
+/* ---- what a file is of ------------------------------------------------------------------- */
+
+static bool is_local_type(const char *type)
+{
+    static const char *const types[] = { "btrfs", "ext2",  "ext3", "ext4",
+                                         "f2fs",  "ramfs", "xfs",  "zfs" };
+
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        if (strcmp(type, types[i]) == 0)
+            return true;
+    return false;
+}
+
+/* By its device, as the mount may be of another namespace, or by its mount: files of btrfs have a device that no mount
+ * has. */
+static bool is_local_mount(void *arg, const struct mountinfo *mount)
+{
+    const struct statx *file = arg;
+
+    return (mount->device == makedev(file->stx_dev_major, file->stx_dev_minor) ||
+            ((file->stx_mask & STATX_MNT_ID) && mount->id == file->stx_mnt_id)) &&
+           is_local_type(mount->type);
+}
+
+bool mountinfo_is_local(int fd)
+{
+    struct statx file;
+
+    /* Only memfd, tmpfs and hugetlbfs have seals, if only the one that there can be none. */
+    if (fcntl(fd, F_GET_SEALS) >= 0)
+        return true;
+    return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_MNT_ID, &file) ==
+               0 &&
+           mountinfo_walk(is_local_mount, &file);
 }

@@ -7,10 +7,12 @@
 #define DAXFUSE_TRANSPORT_MOUNTINFO_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Its strings are as they were given to mount(2); they live as long as the visit. */
 struct mountinfo {
+    uint64_t id;
     dev_t device;
     const char *mountpoint, *type, *source;
 };
@@ -22,4 +24,8 @@ int mountinfo_keep(void);
 /* Visits the mounts, an upper one of a mountpoint after those below it, until visit() returns true.
  * Returns whether one did: false also when the list cannot be read. */
 bool mountinfo_walk(bool (*visit)(void *arg, const struct mountinfo *mount), void *arg);
+
+/* Whether FD's pages are memory, or come from a filesystem of this machine, as far as is known: to touch them is not
+ * to wait for somebody's server. No filesystem is asked. */
+bool mountinfo_is_local(int fd);
 #endif

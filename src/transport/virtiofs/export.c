@@ -56,21 +56,8 @@ static size_t on_config(void *arg, uint8_t *bytes, size_t size)
     return sizeof(config);
 }
 
-static bool is_of_device(void *arg, const struct mountinfo *mount)
-{
-    const dev_t *device = arg;
-
-    return mount->device == *device &&
-           (strncmp(mount->type, "fuse", 4) == 0 || strncmp(mount->type, "nfs", 3) == 0);
-}
-
-/* A file whose server we may be, or who knows who: touching its pages would wait for that. Nobody is asked
+/* A file has a server that may be the VMM, or we: touching its pages would wait for that. Nobody is asked
  * here, so that this does not either. */
-static bool is_of_a_server(dev_t device)
-{
-    return mountinfo_walk(is_of_device, &device);
-}
-
 static int on_region(void *arg, int fd, const struct vhost_region *region)
 {
     struct export *export = arg;
@@ -82,7 +69,7 @@ static int on_region(void *arg, int fd, const struct vhost_region *region)
     device = makedev(statx_of.stx_dev_major, statx_of.stx_dev_minor);
     if (export->window && window_region(export->window, region, device, (ino_t)statx_of.stx_ino))
         return 0;
-    return is_of_a_server(device) ? -EACCES : 1;
+    return mountinfo_is_local(fd) ? 1 : -EACCES;
 }
 
 static int on_outside(void *arg, uint64_t address, size_t length, bool write, void **ret_bytes,
