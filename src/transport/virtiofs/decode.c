@@ -23,7 +23,12 @@
 #define STRING_MAX 4096u
 #define XATTR_VALUE_MAX 65536u
 #define IOCTL_MAX 16384u
-#define FORGETS_MAX (1u << 20)
+/* Lists are a page of the guest's at most; while they wait, each of a ring's is a copy here. */
+#ifdef __x86_64__
+# define LIST_MAX 4096u
+#else
+# define LIST_MAX 65536u
+#endif
 
 #define IN(member) sizeof(((union guest_in *)NULL)->member)
 #define ENTRY sizeof(struct fuse_entry_out)
@@ -40,7 +45,7 @@ static const struct guest_op operations[] = {
     [FUSE_LOOKUP] = { guest_lookup, DOOR_LOOKUP, 0, ENTRY, 1, OP_NODE, 0 },
     [FUSE_FORGET] = { guest_forget, DOOR_FORGET, IN(forget), 0, 0, OP_SILENT, 0 },
     [FUSE_BATCH_FORGET] = { guest_batch_forget, DOOR_FORGET, IN(batch_forget), 0, 0,
-                            OP_SILENT | OP_BYTES, FORGETS_MAX },
+                            OP_SILENT | OP_BYTES, LIST_MAX },
     [FUSE_MKNOD] = { guest_mknod, DOOR_MKNOD, IN(mknod), ENTRY, 1, OP_NODE | OP_CHANGES, 0 },
     [FUSE_MKDIR] = { guest_mkdir, DOOR_MKDIR, IN(mkdir), ENTRY, 1, OP_NODE | OP_CHANGES, 0 },
     [FUSE_SYMLINK] = { guest_symlink, DOOR_SYMLINK, 0, ENTRY, 2, OP_NODE | OP_CHANGES, 0 },
@@ -101,7 +106,7 @@ static const struct guest_op operations[] = {
     [FUSE_SETUPMAPPING] = { guest_setupmapping, DOOR_SETUPMAPPING, IN(setupmapping), 0, 0,
                             OP_NODE | OP_SLOW, 0 },
     [FUSE_REMOVEMAPPING] = { guest_removemapping, DOOR_REMOVEMAPPING, IN(removemapping), 0, 0,
-                             OP_SLOW | OP_BYTES, FORGETS_MAX },
+                             OP_SLOW | OP_BYTES, LIST_MAX },
 };
 #define OPERATIONS (sizeof(operations) / sizeof(operations[0]))
 
