@@ -209,7 +209,9 @@ int vhost_access_begin(struct vhost_request *request)
     REQUIRE(!request->inside && !request->done);
     if (fake_on_access)
         fake_on_access(request);
-    if (fake_stopped || request->cancelled)
+    if (request->cancelled)
+        return -ESTALE;
+    if (fake_stopped)
         return -ECANCELED;
     request->inside = true;
     return 0;

@@ -12,6 +12,16 @@
 
 static uint8_t bytes[70000];
 
+/* For this thread. */
+static _Thread_local bool no_memory;
+void *__wrap_malloc(size_t size);
+void *__real_malloc(size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+    return no_memory ? NULL : __real_malloc(size);
+}
+
 START_TEST(test_lengths)
 {
     struct fuse_in_header *header = (void *)bytes;
@@ -258,6 +268,43 @@ START_TEST(test_reset)
 }
 END_TEST
 
+/* Also when there is no memory for it, as nothing else may come. */
+START_TEST(test_reset_without_memory)
+{
+    uint64_t node, fh;
+
+    ck_assert_int_eq(ask_create(1, "f", O_RDWR, &node, &fh), 0);
+    no_memory = true;
+    guest_reset(guest);
+    guest_reset(guest);
+    no_memory = false;
+    while (guest_lookups() > 0 || guest_handles() > 0)
+        sched_yield();
+    for (unsigned i = 0; i < 100; i++) { /* one after the other, or while one is under way */
+        ck_assert_int_eq(ask_init(), 0);
+        ck_assert_int_eq(ask_lookup(1, "f", &node), 0);
+        guest_reset(guest);
+        guest_reset(guest);
+    }
+    while (guest_lookups() > 0)
+        sched_yield();
+}
+END_TEST
+
+/* Lists that wait are copies here. */
+START_TEST(test_long_lists)
+{
+    static struct {
+        struct fuse_removemapping_in in;
+        struct fuse_removemapping_one one[257];
+    } __attribute__((packed)) list;
+
+    for (list.in.count = 255; list.in.count <= 257; list.in.count++)
+        ck_assert_int_eq(ask(FUSE_REMOVEMAPPING, 1, &list, 4 + list.in.count * 16, NULL, 0),
+                         list.in.count <= 256 ? -EINVAL : -E2BIG);
+}
+END_TEST
+
 /* What a request holds stays, though it is forgotten and closed meanwhile; but nobody else finds
  * it. */
 START_TEST(test_what_is_in_use)
@@ -435,6 +482,35 @@ START_TEST(test_a_queue_that_stops)
     fake_free(lost);
     atomic_store(&fake_stopped, false);
     ck_assert_int_eq(ask_init(), 0);
+}
+END_TEST
+
+/* A request that comes to be kept when its ring is over already. */
+START_TEST(test_a_ring_that_is_over)
+{
+    size_t size =
+        put_request(&client, bytes, FUSE_GETATTR, 1, &(struct fuse_getattr_in){ 0 }, 16, NULL, 0);
+    struct vhost_request *over = fake_request(bytes, size, ROOM, 0), *kept;
+
+    kept = fake_request(bytes, size, ROOM, 0);
+    atomic_store(&fake_stopped, true);
+    guest_dispatch(guest, kept);
+    guest_dispatch(guest, over);
+    ck_assert(!fake_is_done(over));
+    fake_cancel(over);
+    guest_resume(guest);
+    ck_assert_uint_eq(fake_wait(over), 0);
+    fake_free(over);
+    over = fake_request(bytes, size, ROOM, 0);
+    fake_cancel(over);
+    guest_dispatch(guest, over);
+    ck_assert_uint_eq(fake_wait(over), 0);
+    fake_free(over);
+    ck_assert(!fake_is_done(kept));
+    atomic_store(&fake_stopped, false);
+    guest_resume(guest);
+    ck_assert_uint_eq(fake_wait(kept), 16 + sizeof(struct fuse_attr_out));
+    fake_free(kept);
 }
 END_TEST
 
@@ -746,11 +822,14 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, test_too_many_handles);
     tcase_add_test(tcase, test_out_of_session);
     tcase_add_test(tcase, test_reset);
+    tcase_add_test(tcase, test_reset_without_memory);
+    tcase_add_test(tcase, test_long_lists);
     tcase_add_test(tcase, test_what_is_in_use);
     tcase_add_test(tcase, test_many_nodes);
     tcase_add_test(tcase, test_a_late_request);
     tcase_add_test(tcase, test_memory_that_is_not_there);
     tcase_add_test(tcase, test_a_queue_that_stops);
+    tcase_add_test(tcase, test_a_ring_that_is_over);
     tcase_add_test(tcase, test_an_answer_that_waits);
     tcase_add_loop_test(tcase, test_at_random, 0, 8);
 }

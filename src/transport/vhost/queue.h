@@ -9,7 +9,7 @@
  *
  * Epochs. Requests belong to the epoch of the queue they came in. It ends with the connection, with
  * a reset, and when the ring is started elsewhere than it was stopped: who asks for an older
- * request gets -ECANCELED, and completing it frees it. While the queue stands and its epoch goes
+ * request gets -ESTALE, and completing it frees it. While the queue stands and its epoch goes
  * on, completed requests wait in `done` for the ring to run again.
  *
  *   used index + inflight = available index that was consumed, at any time of an epoch

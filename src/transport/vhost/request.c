@@ -45,7 +45,9 @@ int vhost_access_begin(struct vhost_request *request)
 
     assert(!request->memory);
     pthread_mutex_lock(&queue->mutex);
-    if (request->epoch != queue->epoch || !vhost_queue_runs(queue)) {
+    if (request->epoch != queue->epoch) {
+        error = -ESTALE;
+    } else if (!vhost_queue_runs(queue)) {
         error = -ECANCELED;
     } else {
         queue->accesses++;
@@ -194,10 +196,11 @@ static int copy(struct vhost_request *request, bool out, size_t offset, uint8_t 
         error = walk_next(request, &walk, out, &piece);
         if (error)
             break;
+        /* What is outside may be what is read or written. */
         if (out)
-            memcpy(piece.bytes, bytes, piece.length);
+            memmove(piece.bytes, bytes, piece.length);
         else
-            memcpy(bytes, piece.bytes, piece.length);
+            memmove(bytes, piece.bytes, piece.length);
         bytes += piece.length;
         if (piece.outside)
             device->ops->outside_end(device->arg, piece.cookie);

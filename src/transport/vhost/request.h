@@ -7,7 +7,7 @@
  * The guest's memory is touched only between vhost_access_begin and vhost_access_end. When the VMM wants
  * a queue to stop, it waits for accesses under way and for nothing else; so between the two nobody waits for a
  * lock or the VMM (short, and never for another request). A request that has not been answered when its queue stopped stays valid:
- * begin says -ECANCELED from then on, also after a reset, unless the same ring was started again where it was.
+ * begin says -ECANCELED until the same ring goes on where it was, or -ESTALE once it was reset or started anew.
  *
  * What was read once is not the same when it is read again: decode from a copy.
  */
@@ -31,7 +31,7 @@ unsigned vhost_request_entries(const struct vhost_request *request, unsigned *re
 /* For the callee's use: the request's, 0 at first. */
 void **vhost_request_user(struct vhost_request *request);
 
-/* -ECANCELED: its queue was stopped; complete it, or begin again later. */
+/* -ECANCELED: its queue was stopped; complete it, or begin again later. -ESTALE: complete it, it goes nowhere. */
 int vhost_access_begin(struct vhost_request *request);
 /* -EFAULT: memory of the guest that was used since begin is not there (its file was cut short); the bytes read
  * were zeros, those written are lost. */

@@ -23,13 +23,8 @@ struct guest_parked {
     char answer[];
 };
 
-struct guest_job {
-    struct worker_job job; /* first */
-    struct guest *guest;
-    uint32_t epoch;
-};
-
 static void process(struct guest *guest, struct vhost_request *request, bool in_worker);
+static void reset_run(struct worker_job *job);
 
 /* ---- who is at work -------------------------------------------------------------------------- */
 
@@ -230,13 +225,18 @@ void guest_park(struct guest *guest, struct vhost_request *request, const void *
     guest_resume(guest); /* it may run again already, and have found nothing parked */
 }
 
-/* False: its queue still is stopped. */
+/* False: its queue still is stopped. One whose ring is over goes nowhere. */
 static bool resume_one(struct guest *guest, struct guest_parked *parked)
 {
     int r = vhost_access_begin(parked->request), ended;
 
-    if (r < 0)
+    if (r == -ECANCELED)
         return false;
+    if (r < 0) {
+        vhost_complete(parked->request, 0);
+        free(parked);
+        return true;
+    }
     if (parked->size > 0)
         r = vhost_write(parked->request, 0, parked->answer, parked->size);
     ended = vhost_access_end(parked->request);
@@ -248,25 +248,12 @@ static bool resume_one(struct guest *guest, struct guest_parked *parked)
     return true;
 }
 
-static bool submit(struct guest *guest, void (*run_job)(struct worker_job *job), uint32_t epoch)
-{
-    struct guest_job *job = malloc(sizeof(*job));
-
-    if (!job)
-        return false;
-    *job = (struct guest_job){ .job.run = run_job, .guest = guest, .epoch = epoch };
-    active_begin(guest);
-    worker_submit(guest->options.workers, &job->job);
-    return true;
-}
-
 static void resume_run(struct worker_job *job)
 {
     struct guest *guest = ((struct guest_job *)job)->guest;
     struct guest_parked *list;
     uint32_t resumes;
 
-    free(job);
     atomic_store(&guest->resuming, false);
     resumes = atomic_load(&guest->resumes);
     list = unpark_all(guest);
@@ -287,8 +274,8 @@ void guest_resume(struct guest *guest)
     atomic_fetch_add(&guest->resumes, 1);
     if (atomic_load(&guest->parked_count) == 0 || atomic_exchange(&guest->resuming, true))
         return;
-    if (!submit(guest, resume_run, 0))
-        atomic_store(&guest->resuming, false); /* the next request tries again */
+    active_begin(guest);
+    worker_submit(guest->options.workers, &guest->resume.job);
 }
 
 void guest_give_up_parked(struct guest *guest)
@@ -324,6 +311,8 @@ int guest_open(const struct guest_options *options, struct guest **ret_guest)
     pthread_rwlock_init(&guest->session, NULL);
     pthread_mutex_init(&guest->mutex, NULL);
     pthread_cond_init(&guest->idle, NULL);
+    guest->resume = (struct guest_job){ { .run = resume_run }, guest };
+    guest->reset = (struct guest_job){ { .run = reset_run }, guest };
     *ret_guest = guest;
     return 0;
 }
@@ -364,16 +353,31 @@ static void forget_session(struct guest *guest, uint32_t epoch)
 static void reset_run(struct worker_job *job)
 {
     struct guest *guest = ((struct guest_job *)job)->guest;
+    uint32_t epoch;
 
-    forget_session(guest, ((struct guest_job *)job)->epoch);
-    free(job);
+    pthread_mutex_lock(&guest->mutex);
+    guest->is_reset = false;
+    epoch = guest->reset_epoch;
+    pthread_mutex_unlock(&guest->mutex);
+    forget_session(guest, epoch);
     active_end(guest);
 }
 
 void guest_reset(struct guest *guest)
 {
+    bool queued;
+
     guest_give_up_parked(guest);
-    (void)submit(guest, reset_run, atomic_load(&guest->epoch)); /* else the next INIT does it */
+    pthread_mutex_lock(&guest->mutex);
+    queued =
+        guest->is_reset; /* maybe for a session before, which the INIT since then has forgotten */
+    guest->is_reset = true;
+    guest->reset_epoch = atomic_load(&guest->epoch);
+    if (!queued)
+        guest->active++;
+    pthread_mutex_unlock(&guest->mutex);
+    if (!queued)
+        worker_submit(guest->options.workers, &guest->reset.job);
 }
 
 static void wait_idle(struct guest *guest)

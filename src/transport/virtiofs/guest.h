@@ -22,6 +22,7 @@
 #include "transport/vhost/request.h"
 #include "transport/virtiofs/handle.h"
 #include "transport/virtiofs/node.h"
+#include "transport/worker.h"
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -59,8 +60,8 @@ struct guest_options {
     uint64_t dax_threshold;      /* bytes */
     struct dax_door *dax_door;   /* of the window, added to fs; NULL: none; outlives the guest */
     struct worker_pool *workers; /* outlives the guest */
-    /* The guest begins anew, or has ended: what it mapped before it will not touch again. In a worker, before
-     * all is unmapped. An error: the guest cannot begin. May be NULL. */
+    /* The guest begins anew, or has ended: what it mapped before it will not touch again. In a worker, when
+     * all was unmapped that could be. An error: the guest cannot begin. May be NULL. */
     int (*renew)(void *arg);
     /* Whether the VMM has the window; NULL: it has. */
     bool (*has_window)(void *arg);
@@ -71,6 +72,12 @@ enum guest_state {
     GUEST_NEW, /* before INIT */
     GUEST_READY,
     GUEST_ENDED, /* after DESTROY */
+};
+
+/* Of the guest's own. */
+struct guest_job {
+    struct worker_job job; /* first */
+    struct guest *guest;
 };
 
 struct guest {
@@ -96,7 +103,11 @@ struct guest {
     struct guest_parked *parked; /* whose queue was stopped */
     _Atomic uint32_t parked_count;
     _Atomic bool resuming;
-    _Atomic uint32_t resumes;           /* how often that was asked for */
+    _Atomic uint32_t resumes; /* how often that was asked for */
+    struct guest_job resume;  /* queued while resuming */
+    struct guest_job reset;   /* queued while is_reset */
+    bool is_reset;
+    uint32_t reset_epoch;               /* the session that is over */
     struct guest_waiter *waiters;       /* for locks */
     uint32_t waiting[GUEST_QUEUES_MAX]; /* entries of a queue's ring that they have */
 };
