@@ -32,6 +32,7 @@ const char options_usage[] =
     "     tag=NAME            what the guest mounts (daxfuse)\n"
     "     root=FOLDER, ro     what it sees of the pool, and that it may not change it\n"
     "     window=SIZE         of the DAX window (256M); 0: none\n"
+    "     mem-slots           with a window: for a VM that is paused and continued\n"
     "     dax=size|inode|always|never, dax-threshold=SIZE, ro-dax\n"
     "     cache=auto|always|never, queues=N\n"
     "  --fd N                 the same as --vhost-user fd=N\n"

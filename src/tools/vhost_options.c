@@ -24,6 +24,7 @@
 #define WINDOW_LARGE (1ull << 30)
 #define WINDOW_MAX (1ull << 44)
 #define WINDOW_UNIT (2ull << 20)
+#define WINDOW_SLOTS (512ull << 20) /* with mem-slots: QEMU ends a VM with 512 regions */
 #define THRESHOLD_DEFAULT (1ull << 20)
 #define WORKERS 16
 
@@ -73,9 +74,10 @@ static int set_window(const char *word, const char *value, uint64_t *field, char
 {
     int error = set_size(word, value, field, ret_message);
 
-    if (!error && (*field % WINDOW_UNIT || *field > WINDOW_MAX))
-        return message_set(ret_message, -EINVAL, "%s: a multiple of 2M is needed, up to 16T, or 0",
-                           word);
+    /* It is a PCI BAR; QEMU ends itself with an assertion for what is none. */
+    if (!error && *field && (*field < WINDOW_UNIT || *field > WINDOW_MAX || *field & (*field - 1)))
+        return message_set(ret_message, -EINVAL,
+                           "%s: a power of two is needed, from 2M to 16T, or 0", word);
     return error;
 }
 
@@ -94,6 +96,8 @@ static int parse_word(struct export_options *export, const char *word, bool firs
         export->read_only = true;
     } else if (!equals && IS("ro-dax")) {
         export->ro_dax = true;
+    } else if (!equals && IS("mem-slots")) {
+        export->mem_slots = true;
     } else if (!equals && first) {
         error = set_string(&export->path, word);
     } else if (!equals || !*value) {
@@ -247,6 +251,10 @@ int vhost_options_finish(struct options *options, char **ret_message)
         if (strlen(export->path ? export->path : "") >=
             sizeof(((struct sockaddr_un *)NULL)->sun_path))
             return message_set(ret_message, -EINVAL, "%s: is too long for a socket", export->path);
+        if (export->mem_slots && export->window > WINDOW_SLOTS)
+            return message_set(ret_message, -EINVAL,
+                               "mem-slots: a window of at most 512M is needed, for QEMU ends a VM "
+                               "that has 512 pieces mapped");
         export->group = group ? group->gr_gid : (gid_t)-1;
         export->read_only = export->read_only || server->fs_options.read_only;
         if (export->window > WINDOW_LARGE)

@@ -72,10 +72,28 @@ static bool drain(void)
     return got < 0 && errno == EAGAIN;
 }
 
+/* Two of the regions that come and go are the guest's own; the callee leaves others out. */
+static void message_slot(void)
+{
+    struct vhost_user_memory table;
+    struct vhost_user_slot slot = { 0 };
+    bool removes = below(2);
+
+    front_fill_memory(&table);
+    slot.region = table.regions[below(2)];
+    slot.region.guest_address += below(4) * (FRONT_REGION / 2);
+    if (below(8) == 0)
+        ((uint64_t *)&slot)[below(5)] = number();
+    callee.region_leave_out = below(2) ? slot.region.guest_address : 0;
+    front_send(&front, removes ? VHOST_USER_REM_MEM_REG : VHOST_USER_ADD_MEM_REG,
+               VHOST_USER_VERSION | (below(4) ? VHOST_USER_NEED_REPLY : 0), &slot, sizeof(slot),
+               &front.memfd, !removes);
+}
+
 static void message_random(void)
 {
-    static const uint8_t known[] = { 1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12,
-                                     13, 14, 15, 16, 17, 18, 21, 24, 25, 34, 44 };
+    static const uint8_t known[] = { 1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13,
+                                     14, 15, 16, 17, 18, 21, 24, 25, 34, 36, 37, 38, 44 };
     static const uint16_t sizes[] = { 0, 0, 8, 8, 8, 8, 8, 40, 12, 16, 72, 264, 268 };
     uint8_t payload[300];
     int fds[16];
@@ -96,6 +114,10 @@ static void message_random(void)
         if (below(2))
             ((uint64_t *)table.regions)[below(8)] = number();
         memcpy(payload, &table, 72);
+    }
+    if (below(8) == 0) {
+        message_slot();
+        return;
     }
     for (unsigned i = 0; i < fd_count; i++) {
         const int choice[] = { front.memfd, front.memfd, front.queues[0].kick, front.queues[1].call,
@@ -238,5 +260,6 @@ static void add(TCase *tcase)
 
 int main(void)
 {
+    callee_mem_slots = true;
     return suite_run("vhost_fuzz", 100, fixture_setup, fixture_teardown, add);
 }

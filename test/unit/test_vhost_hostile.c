@@ -3,10 +3,13 @@
 #include "suite.h"
 #include "vhost_fixture.h"
 
+#include "transport/vhost/memory.h"
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* The queue breaks: err is signalled, nothing comes back; others go on, and after a stop and a
@@ -213,6 +216,142 @@ START_TEST(rings_outside_of_memory)
 }
 END_TEST
 
+/* ---- a guest that reads from where it writes to ------------------------------------------ */
+
+START_TEST(an_answer_onto_itself)
+{
+    uint8_t expected[2000];
+
+    callee_hold(&callee, true);
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    guest_desc(&front, 0, 0, CALLEE_OUTSIDE + 100, 2000, VRING_DESC_WRITE, 0);
+    guest_avail(&front, 0, 0);
+    guest_kick(&front, 0);
+    struct vhost_request *request = callee_take(&callee);
+    for (unsigned i = 0; i < sizeof(callee.outside_bytes); i++)
+        callee.outside_bytes[i] = (uint8_t)(i / 7);
+    memcpy(expected, callee.outside_bytes, sizeof(expected));
+    ck_assert_int_eq(vhost_access_begin(request), 0);
+    ck_assert_int_eq(vhost_write(request, 0, callee.outside_bytes, sizeof(expected)), 0);
+    ck_assert_int_eq(vhost_access_end(request), 0);
+    ck_assert_mem_eq(callee.outside_bytes + 100, expected, sizeof(expected));
+    vhost_complete(request, sizeof(expected));
+}
+END_TEST
+
+/* ---- memory that is too much ------------------------------------------------------------- */
+
+static int sparse(uint64_t size)
+{
+    int fd = memfd_create("sparse", MFD_CLOEXEC);
+
+    ck_assert_int_eq(ftruncate(fd, (off_t)size), 0);
+    return fd;
+}
+
+START_TEST(more_memory_than_a_guest_may_have)
+{
+    const int fds[2] = { front.memfd, sparse(2 * VHOST_MEMORY_MAX) };
+    struct vhost_user_memory table;
+
+    front_fill_memory(&table);
+    table.regions[1].size = VHOST_MEMORY_MAX - FRONT_REGION + 4096; /* with the other one */
+    front_handshake(&front, FRONT_FEATURES);
+    front_send(&front, VHOST_USER_SET_MEM_TABLE, VHOST_USER_VERSION, &table, 8 + 2 * 32, fds, 2);
+    front_expect_end(&front);
+    callee_wait(&callee, &callee.gone, 1);
+    front_connect(&front, path);
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    guest_round_trip(&front, 0, 0, "with less");
+    close(fds[1]);
+}
+END_TEST
+
+#ifndef __SANITIZE_THREAD__ /* which has not so many addresses */
+START_TEST(more_memory_than_all_may_have)
+{
+    enum { all = VHOST_MEMORY_ALL_MAX / VHOST_MEMORY_MAX };
+    struct vhost_user_memory whole = { .count = 1, .regions = { { .size = VHOST_MEMORY_MAX } } };
+    struct vhost_memory *memory[all], *another;
+    int fd = sparse(VHOST_MEMORY_MAX);
+    const char *why;
+    unsigned count = 0;
+
+    while (count < all &&
+           vhost_memory_create(&whole, &fd, NULL, NULL, NULL, &memory[count], &why) == 0)
+        count++;
+    if (count == all) { /* not under valgrind */
+        whole.regions[0].size = 4096;
+        ck_assert_int_eq(vhost_memory_create(&whole, &fd, NULL, NULL, NULL, &another, &why),
+                         -ENOMEM);
+        vhost_memory_put(memory[--count]);
+        ck_assert_int_eq(vhost_memory_create(&whole, &fd, NULL, NULL, NULL, &another, &why), 0);
+        vhost_memory_put(another);
+    }
+    while (count > 0)
+        vhost_memory_put(memory[--count]);
+    close(fd);
+}
+END_TEST
+#endif
+
+/* ---- a VMM that does not want to hear ---------------------------------------------------- */
+
+/* Whoever writes to it waits. */
+static void counter_fill(int fd)
+{
+    const uint64_t full = UINT64_MAX - 1;
+    uint64_t before;
+
+    ck_assert_int_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    (void)!read(fd, &before, sizeof(before));
+    ck_assert_int_eq(fcntl(fd, F_SETFL, 0), 0);
+    ck_assert_int_eq(write(fd, &full, sizeof(full)), sizeof(full));
+}
+
+START_TEST(a_full_counter_keeps_nobody)
+{
+    callee_hold(&callee, true);
+    front_start(&front, FRONT_FEATURES, 2, 8);
+    guest_request(&front, 0, 0, "abc", 3);
+    guest_kick(&front, 0);
+    struct vhost_request *request = callee_take(&callee);
+    counter_fill(front.queues[0].call);
+    counter_fill(front.queues[0].err);
+    /* As the thread of another door does that makes way for a lock. */
+    callee_answer(&callee, request);
+    guest_used(&front, 0);
+    callee_hold(&callee, false);
+    /* More of them than AIO has places. */
+    for (unsigned i = 0; i < 300; i++) {
+        front.buffer = FRONT_BUFFERS;
+        guest_round_trip(&front, 0, 0, "abc");
+    }
+    guest_avail(&front, 0, 8);
+    guest_kick(&front, 0); /* its err */
+    guest_round_trip(&front, 1, 0, "the other one");
+    close(front.fd);
+    front.fd = -1;
+    callee_wait(&callee, &callee.gone, 1);
+}
+END_TEST
+
+/* Each event is counted. */
+START_TEST(signals_are_counted)
+{
+    uint64_t count;
+
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    for (unsigned i = 0; i < 300; i++) {
+        front.buffer = FRONT_BUFFERS;
+        guest_round_trip(&front, 0, 0, "abc");
+    }
+    (void)front_queue_stop(&front, 0); /* after the last one */
+    ck_assert_int_eq(read(front.queues[0].call, &count, sizeof(count)), sizeof(count));
+    ck_assert_uint_eq(count, 300);
+}
+END_TEST
+
 /* ---- memory that goes away --------------------------------------------------------------- */
 
 START_TEST(memory_is_cut_during_an_access)
@@ -292,6 +431,13 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, more_requests_than_the_ring_holds);
     tcase_add_test(tcase, a_broken_queue_does_not_go_on);
     tcase_add_test(tcase, rings_outside_of_memory);
+    tcase_add_test(tcase, an_answer_onto_itself);
+    tcase_add_test(tcase, more_memory_than_a_guest_may_have);
+#ifndef __SANITIZE_THREAD__
+    tcase_add_test(tcase, more_memory_than_all_may_have);
+#endif
+    tcase_add_test(tcase, a_full_counter_keeps_nobody);
+    tcase_add_test(tcase, signals_are_counted);
     tcase_add_test(tcase, memory_is_cut_during_an_access);
     tcase_add_test(tcase, memory_is_cut_under_the_ring);
     tcase_add_test(tcase, memory_is_cut_under_an_empty_ring);

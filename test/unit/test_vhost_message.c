@@ -4,6 +4,7 @@
 #include "suite.h"
 #include "vhost_fixture.h"
 
+#include "base/log.h"
 #include "transport/vhost/memory.h"
 #include <check.h>
 #include <errno.h>
@@ -203,6 +204,9 @@ START_TEST(numbers_that_may_not_be)
     fd = socket(AF_UNIX, SOCK_DGRAM, 0);
     hostile(VHOST_USER_SET_BACKEND_REQ_FD, v, NULL, 0, &fd, 1);
     close(fd);
+    fd = socket(AF_INET, SOCK_STREAM, 0);
+    hostile(VHOST_USER_SET_BACKEND_REQ_FD, v, NULL, 0, &fd, 1);
+    close(fd);
     reconnect();
 }
 END_TEST
@@ -231,6 +235,64 @@ START_TEST(a_running_queue_does_not_change)
     front_start(&front, FRONT_FEATURES, 1, 64);
     front_send(&front, VHOST_USER_SET_FEATURES, VHOST_USER_VERSION, &features, 8, NULL, 0);
     front_expect_end(&front);
+}
+END_TEST
+
+static void both_stop(void)
+{
+    for (unsigned i = 0; i < 2; i++)
+        front_queue_enable(&front, i, false);
+    for (unsigned i = 0; i < 2; i++)
+        (void)front_queue_stop(&front, i);
+}
+
+static void both_start(uint16_t base)
+{
+    const unsigned started = callee.started, reset = base == 0 ? 1 : 0;
+
+    front_queue_set_up(&front, 0, 64, 0);
+    front_queue_set_up(&front, 1, 64, base);
+    ck_assert_uint_eq(callee.reset, reset); /* before anything runs */
+    ck_assert_uint_eq(callee.started, started);
+    for (unsigned i = 0; i < 2; i++)
+        front_queue_enable(&front, i, true);
+}
+
+/* QEMU's generic device says nothing of a reset, but that rings begin at 0 again. */
+START_TEST(a_reset_that_nobody_tells)
+{
+    front_start(&front, FRONT_FEATURES, 2, 64);
+    guest_round_trip(&front, 1, 0, "before");
+    both_stop();
+    both_start(1); /* it was paused */
+    guest_round_trip(&front, 1, 2, "behind it");
+    ck_assert_uint_eq(callee.reset, 0);
+    both_stop();
+    ck_assert_uint_eq(callee.stopped, 2);
+    guest_ring_clear(&front, 1);
+    both_start(0);
+    guest_round_trip(&front, 1, 0, "anew");
+    ck_assert_uint_eq(callee.reset, 1);
+}
+END_TEST
+
+/* Nor that the rings are other ones, where none had a request. */
+START_TEST(another_ring_is_a_reset_too)
+{
+    front_start(&front, FRONT_FEATURES, 2, 64);
+    both_stop();
+    front_queue_set_up(&front, 0, 64, 0);
+    front_queue_set_up(&front, 1, 64, 0);
+    front_queue_set_up(&front, 2, 64, 0); /* there was none before */
+    ck_assert_uint_eq(callee.reset, 0);
+    front_queue_set_up(&front, 1, 32, 0);
+    ck_assert_uint_eq(callee.reset, 1);
+    front_queue_set_up(&front, 0, 32, 7); /* heard once */
+    ck_assert_uint_eq(callee.reset, 1);
+    for (unsigned i = 0; i < 2; i++)
+        front_queue_enable(&front, i, true);
+    guest_round_trip(&front, 1, 0, "anew");
+    ck_assert_uint_eq(callee.started, 2);
 }
 END_TEST
 
@@ -273,6 +335,31 @@ START_TEST(a_vmm_that_takes_no_answers)
     callee_wait(&callee, &callee.gone, 1);
     reconnect();
     (void)front_get(&front, VHOST_USER_GET_FEATURES);
+}
+END_TEST
+
+START_TEST(the_log_is_not_filled)
+{
+    int file = memfd_create("log", MFD_CLOEXEC), stderr_fd = dup(STDERR_FILENO);
+    unsigned lines = 0;
+
+    log_set_level(LOG_LEVEL_INFO);
+    ck_assert_int_ge(dup2(file, STDERR_FILENO), 0);
+    for (unsigned i = 1; i <= 100; i++) {
+        reconnect();
+        front_send(&front, 99, VHOST_USER_VERSION, NULL, 0, NULL, 0);
+        front_expect_end(&front);
+        callee_wait(&callee, &callee.gone, i);
+    }
+    ck_assert_int_ge(dup2(stderr_fd, STDERR_FILENO), 0);
+    close(stderr_fd);
+    FILE *log = fdopen(file, "r");
+    ck_assert_int_eq(fseek(log, 0, SEEK_SET), 0);
+    for (int c = getc(log); c != EOF; c = getc(log))
+        lines += c == '\n';
+    ck_assert_uint_ge(lines, 10); /* so that something is heard of it */
+    ck_assert_uint_le(lines, 60);
+    fclose(log);
 }
 END_TEST
 
@@ -548,8 +635,11 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, every_message_with_wrong_sizes_and_descriptors);
     tcase_add_test(tcase, numbers_that_may_not_be);
     tcase_add_test(tcase, a_running_queue_does_not_change);
+    tcase_add_test(tcase, a_reset_that_nobody_tells);
+    tcase_add_test(tcase, another_ring_is_a_reset_too);
     tcase_add_test(tcase, a_message_in_pieces);
     tcase_add_test(tcase, a_vmm_that_takes_no_answers);
+    tcase_add_test(tcase, the_log_is_not_filled);
     tcase_add_test(tcase, one_vmm_at_a_time);
     tcase_add_test(tcase, dropped_from_another_thread);
     tcase_add_test(tcase, memory_tables_that_may_not_be);

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+bool callee_mem_slots;
 bool front_no_uring;
 
 int __wrap_io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
@@ -156,6 +157,7 @@ void callee_start(struct callee *callee, unsigned queues, char *path)
                                      .name = "test",
                                      .queues = queues,
                                      .shm_size = FRONT_WINDOW,
+                                     .mem_slots = callee_mem_slots,
                                      .ops = &callee->ops,
                                      .arg = callee };
     char *message;

@@ -55,6 +55,9 @@ struct callee {
 };
 #define CALLEE_OUTSIDE (1ull << 40)
 
+/* Devices that are started from now on offer memory slots. */
+extern bool callee_mem_slots;
+
 /* A device with its socket at *ret_path (malloc'ed), started. */
 void callee_start(struct callee *callee, unsigned queues, char *path);
 void callee_end(struct callee *callee, const char *path);

@@ -15,12 +15,13 @@ import doors_crash  # noqa: E402
 import doors_load  # noqa: E402
 import doors_many  # noqa: E402
 import doors_map  # noqa: E402
+import doors_slots  # noqa: E402
 import vm  # noqa: E402
 from cases import Cases, expect  # noqa: E402
 from daxfuse import SERVER_OPTIONS, unknown_calls  # noqa: E402
 
 GROUPS = {'map': doors_map.group, 'many': doors_many.group, 'load': doors_load.group,
-          'crash': doors_crash.group}
+          'crash': doors_crash.group, 'slots': doors_slots.group}
 
 
 class SoftCases(Cases):

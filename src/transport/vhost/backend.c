@@ -16,7 +16,10 @@ enum answer { ANSWER_ACK = 0, ANSWER_REFUSED = 1, ANSWER_SENT = 2 };
 
 static uint64_t protocol_features(const struct vhost_device *device)
 {
-    return VHOST_PROTOCOL_FEATURES | (device->shm_size ? VHOST_USER_PROTOCOL_F_SHMEM : 0);
+    const uint64_t window = VHOST_USER_PROTOCOL_F_SHMEM | VHOST_USER_PROTOCOL_F_SHARED_OBJECT;
+
+    return VHOST_PROTOCOL_FEATURES | (device->shm_size ? window : 0) |
+           (device->mem_slots ? VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS : 0);
 }
 
 static int reply(struct vhost_device *device, const struct vhost_message *message,
@@ -50,6 +53,7 @@ static int queue_run(struct vhost_device *device, struct vhost_queue *queue)
         return 0;
     if (!device->started) {
         device->started = true;
+        device->stood = false;
         vhost_channel_open(&device->channel);
         if (device->ops->started)
             device->ops->started(device->arg);
@@ -67,6 +71,7 @@ static void stopped(struct vhost_device *device)
             return;
     vhost_channel_shut(&device->channel);
     device->started = false;
+    device->stood = true;
     if (device->ops->stopped)
         device->ops->stopped(device->arg);
 }
@@ -75,7 +80,7 @@ void vhost_backend_reset(struct vhost_device *device, uint64_t connection)
 {
     /* Nothing is asked of a VMM once its queues stop. */
     vhost_channel_set(&device->channel, -1);
-    device->has_channel = device->shm_asked = false;
+    device->has_channel = device->shm_asked = device->stood = false;
     device->features = device->protocol_features = 0;
     shm_update(device);
     for (unsigned i = 0; i < device->queue_count; i++) {
@@ -91,6 +96,7 @@ static int reset_device(struct vhost_device *device)
     for (unsigned i = 0; i < device->queue_count; i++)
         vhost_queue_reset(&device->queues[i], device->queues[i].connection);
     stopped(device);
+    device->stood = false;
     if (device->ops->reset)
         device->ops->reset(device->arg);
     return ANSWER_ACK;
@@ -124,6 +130,15 @@ static int set_features(struct vhost_device *device, uint64_t features, const ch
     return ANSWER_ACK;
 }
 
+/* From now on; the table becomes the device's. */
+static void use_memory(struct vhost_device *device, struct vhost_memory *memory)
+{
+    for (unsigned i = 0; i < device->queue_count; i++)
+        vhost_queue_set_memory(&device->queues[i], memory);
+    vhost_memory_put(device->memory);
+    device->memory = memory;
+}
+
 static int set_memory(struct vhost_device *device, const struct vhost_message *message,
                       const char **ret_why)
 {
@@ -140,11 +155,68 @@ static int set_memory(struct vhost_device *device, const struct vhost_message *m
                                     device->memory, &memory, ret_why);
     if (error)
         return -EPROTO;
-    for (unsigned i = 0; i < device->queue_count; i++)
-        vhost_queue_set_memory(&device->queues[i], memory);
-    vhost_memory_put(device->memory);
-    device->memory = memory;
+    use_memory(device, memory);
     return ANSWER_ACK;
+}
+
+/*
+ * QEMU starts a device only if it takes all of the window's pieces, of which none is mapped here; and
+ * of what it has taken QEMU 11.1 speaks again at the first start after a reset, when it is gone, and
+ * crashes. So what nobody maps is refused while queues run: QEMU offers it again with the next one.
+ */
+static int add_region(struct vhost_device *device, const struct vhost_message *message,
+                      const char **ret_why)
+{
+    bool asks = message->header.flags & VHOST_USER_NEED_REPLY;
+    struct vhost_memory *memory;
+
+    int error = vhost_memory_add(device->memory, &message->payload.slot.region, message->fds[0],
+                                 device->ops->region, device->arg, &memory, ret_why);
+    if (error == -ENOSPC && asks) {
+        vhost_device_tell(device, VHOST_TOLD_SLOTS, "%s", *ret_why);
+        return ANSWER_REFUSED;
+    }
+    if (error)
+        return -EPROTO;
+    if (asks && device->started && device->memory && memory->count == device->memory->count) {
+        vhost_memory_put(memory);
+        return ANSWER_REFUSED;
+    }
+    use_memory(device, memory);
+    return ANSWER_ACK;
+}
+
+static int remove_region(struct vhost_device *device, const struct vhost_message *message,
+                         const char **ret_why)
+{
+    struct vhost_memory *memory;
+    int error = vhost_memory_remove(device->memory, &message->payload.slot.region, &memory);
+
+    if (error == -ENOENT)
+        return ANSWER_REFUSED;
+    if (error) {
+        *ret_why = "its memory can not be used";
+        return -EPROTO;
+    }
+    use_memory(device, memory);
+    return ANSWER_ACK;
+}
+
+static int memory_slots(struct vhost_device *device, const struct vhost_message *message,
+                        const char **ret_why)
+{
+    if (!(device->protocol_features & VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS)) {
+        *ret_why = "it speaks of memory slots, which was not agreed";
+        return -EPROTO;
+    }
+    switch (message->header.request) {
+    case VHOST_USER_GET_MAX_MEM_SLOTS:
+        return reply_u64(device, message, VHOST_MEMORY_SLOTS);
+    case VHOST_USER_ADD_MEM_REG:
+        return add_region(device, message, ret_why);
+    default: /* REM_MEM_REG */
+        return remove_region(device, message, ret_why);
+    }
 }
 
 static int get_config(struct vhost_device *device, const struct vhost_message *message,
@@ -178,12 +250,14 @@ static int get_shmem_config(struct vhost_device *device, const struct vhost_mess
 static int set_channel(struct vhost_device *device, struct vhost_message *message,
                        const char **ret_why)
 {
-    int fd = vhost_message_take_fd(message, 0), type = 0;
-    socklen_t size = sizeof(type);
+    int fd = vhost_message_take_fd(message, 0), type = 0, domain = 0;
+    socklen_t size = sizeof(int);
 
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type != SOCK_STREAM) {
+    /* Of others close(2) may wait. */
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type != SOCK_STREAM ||
+        getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != AF_UNIX) {
         close(fd);
-        *ret_why = "the channel that it gives is no socket";
+        *ret_why = "the channel that it gives is no stream socket of this machine";
         return -EPROTO;
     }
     vhost_channel_set(&device->channel, fd);
@@ -242,6 +316,34 @@ static int queue_enable(struct vhost_device *device, struct vhost_queue *queue, 
     return ANSWER_ACK;
 }
 
+/* After a pause rings go on where they stood. After a reset they begin anew, and for QEMU's generic
+ * device that is all that is heard of it. */
+static int queue_ring(struct vhost_device *device, struct vhost_queue *queue,
+                      const struct vhost_message *message)
+{
+    const struct vhost_user_vring_state state = message->payload.state;
+    bool anew = false;
+    int error;
+
+    switch (message->header.request) {
+    case VHOST_USER_SET_VRING_NUM:
+        error = vhost_queue_set_size(queue, state.num, &anew);
+        break;
+    case VHOST_USER_SET_VRING_BASE:
+        error = vhost_queue_set_base(queue, state.num, &anew);
+        break;
+    default: /* SET_VRING_ADDR */
+        error = vhost_queue_set_addresses(queue, &message->payload.addr, &anew);
+        break;
+    }
+    if (anew && device->stood) {
+        device->stood = false;
+        if (device->ops->reset)
+            device->ops->reset(device->arg);
+    }
+    return error;
+}
+
 static int queue_state(struct vhost_device *device, const struct vhost_message *message,
                        const char **ret_why)
 {
@@ -256,15 +358,15 @@ static int queue_state(struct vhost_device *device, const struct vhost_message *
     switch (message->header.request) {
     case VHOST_USER_SET_VRING_NUM:
         *ret_why = "a queue's size is no power of 2 up to 1024, or changes while it runs";
-        return vhost_queue_set_size(queue, state.num);
+        return queue_ring(device, queue, message);
     case VHOST_USER_SET_VRING_BASE:
         *ret_why = "a queue's base is too large, or changes while it runs";
-        return vhost_queue_set_base(queue, state.num);
+        return queue_ring(device, queue, message);
     case VHOST_USER_SET_VRING_ADDR:
         *ret_why = "a queue's addresses want logging, or change while it runs";
         if (message->payload.addr.flags != 0)
             return -EPROTO;
-        return vhost_queue_set_addresses(queue, &message->payload.addr);
+        return queue_ring(device, queue, message);
     case VHOST_USER_SET_VRING_ENABLE:
         return queue_enable(device, queue, state.num, ret_why);
     default: /* GET_VRING_BASE */
@@ -300,6 +402,10 @@ static int handle(struct vhost_device *device, struct vhost_message *message, co
         return reset_device(device);
     case VHOST_USER_SET_MEM_TABLE:
         return set_memory(device, message, ret_why);
+    case VHOST_USER_GET_MAX_MEM_SLOTS:
+    case VHOST_USER_ADD_MEM_REG:
+    case VHOST_USER_REM_MEM_REG:
+        return memory_slots(device, message, ret_why);
     case VHOST_USER_SET_LOG_BASE:
     case VHOST_USER_SET_LOG_FD:
         vhost_device_tell(device, VHOST_TOLD_LOG,

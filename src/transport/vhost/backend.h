@@ -23,6 +23,7 @@ enum vhost_told {
     VHOST_TOLD_CONFIG,
     VHOST_TOLD_LOG,
     VHOST_TOLD_CHANNEL,
+    VHOST_TOLD_SLOTS,
     VHOST_TOLD_QUEUE, /* and what follows: enum vring_fault */
 };
 _Static_assert(VHOST_TOLD_QUEUE + VRING_FAULTS <= 32, "bits of vhost_device.told");
@@ -33,6 +34,7 @@ struct vhost_device {
     const char *name;
     unsigned queue_count;
     uint64_t shm_size;
+    bool mem_slots;
     struct vhost_listener listener;
 
     int wake; /* eventfd: the socket thread shall look at what follows */
@@ -41,6 +43,8 @@ struct vhost_device {
     pthread_mutex_t mutex;
     bool ending, dropped;
     uint64_t connection; /* its number; changes when one begins, and when it ends */
+    uint64_t told_since; /* lines of the log, counted since then */
+    unsigned told_lines;
     char why[128];       /* dropped */
 
     struct vhost_signals signals;
@@ -54,6 +58,7 @@ struct vhost_device {
     uint64_t features, protocol_features;
     bool has_channel, shm_asked;
     bool started; /* as the callbacks say */
+    bool stood;   /* stopped, and neither started nor reset since */
 
     struct vhost_queue queues[];
 };
@@ -62,7 +67,7 @@ struct vhost_device {
 void vhost_device_drop_connection(struct vhost_device *device, uint64_t connection,
                                   const char *why);
 
-/* A warning, the first time in this connection. */
+/* A warning, the first time in this connection, and not without end. */
 void vhost_device_tell(struct vhost_device *device, unsigned bit, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -6,6 +6,7 @@
  */
 #include "transport/vhost/backend.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "media/pool.h"
 #include <assert.h>
@@ -23,6 +24,10 @@
 /* Without descriptors a new connection can not be taken, and would be asked for again at once. */
 #define ACCEPT_WAIT_US 50000
 
+/* Lines of the log in a minute, the last of which says that it is. */
+#define LOG_LINES 50u
+#define LOG_NS (60 * CLOCK_SECOND)
+
 static void wake(struct vhost_device *device)
 {
     const uint64_t one = 1;
@@ -31,12 +36,29 @@ static void wake(struct vhost_device *device)
     (void)written; /* fails only when it is woken already */
 }
 
+/* Whether a line goes to the log, which nobody fills by connecting again and again. */
+static bool may_log(struct vhost_device *device)
+{
+    uint64_t now = clock_now();
+
+    pthread_mutex_lock(&device->mutex);
+    if (now - device->told_since >= LOG_NS) {
+        device->told_since = now;
+        device->told_lines = 0;
+    }
+    unsigned line = device->told_lines < LOG_LINES ? ++device->told_lines : LOG_LINES + 1;
+    pthread_mutex_unlock(&device->mutex);
+    if (line == LOG_LINES)
+        log_warn("%s: this VMM does too much to tell all of it", device->name);
+    return line < LOG_LINES;
+}
+
 void vhost_device_tell(struct vhost_device *device, unsigned bit, const char *format, ...)
 {
     char text[256];
     va_list arguments;
 
-    if (atomic_fetch_or(&device->told, 1u << bit) & (1u << bit))
+    if ((atomic_fetch_or(&device->told, 1u << bit) & (1u << bit)) || !may_log(device))
         return;
     va_start(arguments, format);
     vsnprintf(text, sizeof(text), format, arguments);
@@ -60,7 +82,8 @@ static void connection_begin(struct vhost_device *device, int fd)
     vhost_socket_init(&device->socket, fd, device->wake);
     atomic_store(&device->told, 0);
     vhost_backend_reset(device, connection_next(device));
-    log_info("%s: a VMM has connected", device->name);
+    if (may_log(device))
+        log_info("%s: a VMM has connected", device->name);
     if (device->ops->connected)
         device->ops->connected(device->arg);
 }
@@ -70,9 +93,10 @@ static void connection_end(struct vhost_device *device, const char *why)
 {
     if (device->socket.fd < 0)
         return;
-    if (why)
+    bool logs = may_log(device);
+    if (logs && why)
         log_warn("%s: the connection of the VMM is dropped: %s", device->name, why);
-    else
+    else if (logs)
         log_info("%s: the VMM has gone", device->name);
     /* The queues before the callbacks, which say that nothing runs; then the VMM may notice. */
     vhost_backend_reset(device, connection_next(device));
@@ -206,6 +230,7 @@ int vhost_device_open(const struct vhost_options *options, struct vhost_device *
     device->name = options->name;
     device->queue_count = options->queues;
     device->shm_size = options->shm_size;
+    device->mem_slots = options->mem_slots;
     device->wake = -1;
     vhost_socket_init(&device->socket, -1, -1);
     pthread_mutex_init(&device->mutex, NULL);

@@ -18,7 +18,7 @@
  * started: a queue runs; stopped: none does any more, and no copy is under way. Between the two, and only there,
  * vhost_shm_map and vhost_shm_unmap work. A VMM that pauses its guest stops the queues and starts them
  * again where they were. One that resets the device, reset, has nothing in its window any more, and the
- * guest begins anew.
+ * guest begins anew: it says so, or has the queues go on elsewhere than they stood.
  */
 #ifndef DAXFUSE_TRANSPORT_VHOST_DEVICE_H
 #define DAXFUSE_TRANSPORT_VHOST_DEVICE_H
@@ -77,6 +77,7 @@ struct vhost_options {
     const char *name;  /* for messages; borrowed */
     unsigned queues;   /* all of them, 1 to VHOST_QUEUES_MAX */
     uint64_t shm_size; /* of shared-memory region 0; 0: none */
+    bool mem_slots;    /* CONFIGURE_MEM_SLOTS is offered: see protocol.h */
     const struct vhost_ops *ops;
     void *arg;
 };
@@ -98,8 +99,8 @@ void vhost_device_drop(struct vhost_device *device, const char *why);
 
 /*
  * The window. Any thread but the socket's; waits for the VMM's answer, as long as DEADLINE (CLOCK_MONOTONIC,
- * nanoseconds). -ENODEV the VMM has no window for us, is stopped or gone: it was not told; -EIO it
- * refused; -ETIMEDOUT nobody knows.
+ * nanoseconds). -ENODEV the VMM has no window for us, is stopped or gone: it was not told; -EBUSY
+ * it did not answer somebody else in time, and was not told; -EIO it refused; -ETIMEDOUT nobody knows.
  */
 bool vhost_shm_is_offered(const struct vhost_device *device);
 int vhost_shm_map(struct vhost_device *device, int fd, uint64_t fd_offset, uint64_t shm_offset,

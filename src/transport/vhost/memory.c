@@ -27,12 +27,16 @@ struct vhost_mapping {
     _Atomic uint64_t bad_pages;
 };
 
+/* Bytes, of all guests. */
+static _Atomic uint64_t mapped;
+
 static void mapping_put(struct vhost_mapping *mapping)
 {
     if (atomic_fetch_sub_explicit(&mapping->references, 1, memory_order_acq_rel) != 1)
         return;
     pool_guard_remove_memory(mapping->start);
     munmap(mapping->start, mapping->length);
+    atomic_fetch_sub(&mapped, mapping->length);
     free(mapping);
 }
 
@@ -57,16 +61,23 @@ static int mapping_create(int fd, const struct stat *stat, const struct vhost_re
 
     uint64_t length = skip + region->size + page - 1; /* regions_check: far from wrapping */
     length -= length % page;
+    if (atomic_fetch_add(&mapped, length) + length > VHOST_MEMORY_ALL_MAX) {
+        *ret_why = "all guests together have too much memory";
+        error = -ENOMEM;
+        goto fail;
+    }
     struct vhost_mapping *mapping = calloc(1, sizeof(*mapping));
-    if (!mapping)
-        return -ENOMEM;
+    if (!mapping) {
+        error = -ENOMEM;
+        goto fail;
+    }
     void *start = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
                        (off_t)(region->fd_offset - skip));
     if (start == MAP_FAILED) {
         error = -errno;
         *ret_why = "a region of memory can not be mapped";
         free(mapping);
-        return error;
+        goto fail;
     }
     /* The guest's memory is its own: not for our core dumps. */
     (void)madvise(start, length, MADV_DONTDUMP);
@@ -80,11 +91,15 @@ static int mapping_create(int fd, const struct stat *stat, const struct vhost_re
         *ret_why = "too many regions of memory are mapped by all guests together";
         munmap(start, length);
         free(mapping);
-        return error;
+        goto fail;
     }
     *ret_mapping = mapping;
     *ret_base = mapping->start + skip;
     return 0;
+
+fail:
+    atomic_fetch_sub(&mapped, length);
+    return error;
 }
 
 static bool ranges_overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
@@ -92,27 +107,68 @@ static bool ranges_overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_s
     return a < b + b_size && b < a + a_size;
 }
 
-/* That all numbers can be added. Overlap matters in what the guest names; the VMM may show a
- * page twice. */
+/* Overlap matters in what the guest names; the VMM may show a page twice. */
+static const char region_overlaps[] = "regions of memory overlap";
+static const char too_many[] = "its memory has too many regions";
+
+/* That all numbers can be added. */
+static const char *region_check(const struct vhost_user_region *region)
+{
+    uint64_t end;
+
+    return region->size == 0 || __builtin_add_overflow(region->guest_address, region->size, &end) ||
+                   __builtin_add_overflow(region->user_address, region->size, &end) ||
+                   __builtin_add_overflow(region->fd_offset, region->size, &end)
+               ? "a region of memory is empty or wraps around"
+               : NULL;
+}
+
 static const char *regions_check(const struct vhost_user_memory *message)
 {
     if (message->count == 0 || message->count > VHOST_USER_REGIONS_MAX)
         return "its memory table has none or too many regions";
     for (unsigned i = 0; i < message->count; i++) {
         const struct vhost_user_region *region = &message->regions[i];
-        uint64_t end;
+        const char *why = region_check(region);
 
-        if (region->size == 0 ||
-            __builtin_add_overflow(region->guest_address, region->size, &end) ||
-            __builtin_add_overflow(region->user_address, region->size, &end) ||
-            __builtin_add_overflow(region->fd_offset, region->size, &end))
-            return "a region of memory is empty or wraps around";
-        for (unsigned j = 0; j < i; j++)
+        for (unsigned j = 0; j < i && !why; j++)
             if (ranges_overlap(region->guest_address, region->size,
                                message->regions[j].guest_address, message->regions[j].size))
-                return "regions of memory overlap";
+                why = region_overlaps;
+        if (why)
+            return why;
     }
     return NULL;
+}
+
+static bool region_is(const struct vhost_region *region, const struct vhost_user_region *sent)
+{
+    return region->guest_address == sent->guest_address && region->size == sent->size &&
+           region->user_address == sent->user_address;
+}
+
+/* The regions of OLD, which may be NULL, but for the one that is GONE, and room for MORE that are left out. */
+static struct vhost_memory *table_copy(const struct vhost_memory *old,
+                                       const struct vhost_user_region *gone, unsigned more)
+{
+    struct vhost_memory *memory;
+
+    if (old)
+        more += old->left_out_count;
+    memory = calloc(1, sizeof(*memory) + more * sizeof(memory->left_out[0]));
+    if (!memory)
+        return NULL;
+    atomic_init(&memory->references, 1);
+    for (unsigned i = 0; old && i < old->count; i++) {
+        if (gone && region_is(&old->regions[i].region, gone))
+            continue;
+        memory->regions[memory->count++] = old->regions[i];
+        atomic_fetch_add_explicit(&old->regions[i].mapping->references, 1, memory_order_relaxed);
+    }
+    for (unsigned i = 0; old && i < old->left_out_count; i++)
+        if (!gone || !region_is(&old->left_out[i], gone))
+            memory->left_out[memory->left_out_count++] = old->left_out[i];
+    return memory;
 }
 
 static int region_add(struct vhost_memory *memory, int fd, const struct vhost_region *region,
@@ -120,9 +176,20 @@ static int region_add(struct vhost_memory *memory, int fd, const struct vhost_re
 {
     struct stat stat;
     struct vhost_mapping *mapping = NULL;
+    uint64_t before_it = 0;
     uint8_t *base = NULL;
     int error;
 
+    if (memory->count == VHOST_MEMORY_REGIONS_MAX) {
+        *ret_why = too_many;
+        return -ENOSPC;
+    }
+    for (unsigned i = 0; i < memory->count; i++)
+        before_it += memory->regions[i].region.size;
+    if (region->size > VHOST_MEMORY_MAX - before_it) {
+        *ret_why = "it has too much memory";
+        return -EINVAL;
+    }
     if (fstat(fd, &stat) < 0 || !S_ISREG(stat.st_mode)) {
         *ret_why = "a region of memory is in no file";
         return -EINVAL;
@@ -156,10 +223,27 @@ static int region_add(struct vhost_memory *memory, int fd, const struct vhost_re
     return 0;
 }
 
+/* Asks, and adds it, or to what is left out, for which there is room. */
+static int region_take(struct vhost_memory *memory, const struct vhost_user_region *sent, int fd,
+                       vhost_memory_ask ask, void *arg, const struct vhost_memory *old,
+                       const char **ret_why)
+{
+    const struct vhost_region region = { .guest_address = sent->guest_address,
+                                         .size = sent->size,
+                                         .user_address = sent->user_address,
+                                         .fd_offset = sent->fd_offset };
+    int answer = ask ? ask(arg, fd, &region) : 1;
+
+    if (answer < 0)
+        *ret_why = "a region of memory is in a file that may not be used";
+    if (answer == 0)
+        memory->left_out[memory->left_out_count++] = region;
+    return answer > 0 ? region_add(memory, fd, &region, old, ret_why) : answer;
+}
+
 int vhost_memory_create(const struct vhost_user_memory *message, const int *fds,
-                        int (*ask)(void *arg, int fd, const struct vhost_region *region), void *arg,
-                        const struct vhost_memory *old, struct vhost_memory **ret_memory,
-                        const char **ret_why)
+                        vhost_memory_ask ask, void *arg, const struct vhost_memory *old,
+                        struct vhost_memory **ret_memory, const char **ret_why)
 {
     const char *why = regions_check(message);
     int error = 0;
@@ -169,28 +253,77 @@ int vhost_memory_create(const struct vhost_user_memory *message, const int *fds,
         return -EINVAL;
     }
     *ret_why = "its memory can not be used";
-    struct vhost_memory *memory = calloc(1, sizeof(*memory));
+    struct vhost_memory *memory = table_copy(NULL, NULL, message->count);
     if (!memory)
         return -ENOMEM;
-    atomic_init(&memory->references, 1);
-    for (unsigned i = 0; i < message->count && !error; i++) {
-        const struct vhost_user_region *sent = &message->regions[i];
-        const struct vhost_region region = { .guest_address = sent->guest_address,
-                                             .size = sent->size,
-                                             .user_address = sent->user_address,
-                                             .fd_offset = sent->fd_offset };
-        int answer = ask ? ask(arg, fds[i], &region) : 1;
-
-        if (answer < 0) {
-            *ret_why = "a region of memory is in a file that may not be used";
-            error = answer;
-        } else if (answer > 0) {
-            error = region_add(memory, fds[i], &region, old, ret_why);
-        }
-    }
+    for (unsigned i = 0; i < message->count && !error; i++)
+        error = region_take(memory, &message->regions[i], fds[i], ask, arg, old, ret_why);
     if (error) {
         vhost_memory_put(memory);
         return error;
+    }
+    *ret_memory = memory;
+    return 0;
+}
+
+static bool overlaps(const struct vhost_region *region, const struct vhost_user_region *sent)
+{
+    return ranges_overlap(region->guest_address, region->size, sent->guest_address, sent->size);
+}
+
+static const char *addition_check(const struct vhost_memory *old,
+                                  const struct vhost_user_region *sent)
+{
+    const char *why = region_check(sent);
+
+    if (!old)
+        return why;
+    for (unsigned i = 0; i < old->count && !why; i++)
+        if (overlaps(&old->regions[i].region, sent))
+            why = region_overlaps;
+    for (unsigned i = 0; i < old->left_out_count && !why; i++)
+        if (overlaps(&old->left_out[i], sent))
+            why = region_overlaps;
+    return why;
+}
+
+int vhost_memory_add(const struct vhost_memory *old, const struct vhost_user_region *sent, int fd,
+                     vhost_memory_ask ask, void *arg, struct vhost_memory **ret_memory,
+                     const char **ret_why)
+{
+    const char *why = addition_check(old, sent);
+
+    if (why) {
+        *ret_why = why;
+        return -EINVAL;
+    }
+    if (old && old->count + old->left_out_count == VHOST_MEMORY_SLOTS) {
+        *ret_why = too_many;
+        return -ENOSPC;
+    }
+    *ret_why = "its memory can not be used";
+    struct vhost_memory *memory = table_copy(old, NULL, 1);
+    if (!memory)
+        return -ENOMEM;
+    int error = region_take(memory, sent, fd, ask, arg, NULL, ret_why);
+    if (error) {
+        vhost_memory_put(memory);
+        return error;
+    }
+    *ret_memory = memory;
+    return 0;
+}
+
+int vhost_memory_remove(const struct vhost_memory *old, const struct vhost_user_region *sent,
+                        struct vhost_memory **ret_memory)
+{
+    struct vhost_memory *memory = table_copy(old, sent, 0);
+
+    if (!memory)
+        return -ENOMEM;
+    if (!old || memory->count + memory->left_out_count == old->count + old->left_out_count) {
+        vhost_memory_put(memory);
+        return -ENOENT;
     }
     *ret_memory = memory;
     return 0;

@@ -27,12 +27,17 @@
 #define VHOST_USER_PROTOCOL_F_CONFIG (1ull << 9)
 #define VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD (1ull << 10)
 #define VHOST_USER_PROTOCOL_F_RESET_DEVICE (1ull << 13)
+#define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS (1ull << 15)
+#define VHOST_USER_PROTOCOL_F_SHARED_OBJECT (1ull << 18)
 #define VHOST_USER_PROTOCOL_F_SHMEM (1ull << 22)
 
 /*
- * What we offer. Not: LOG_SHMFD and VHOST_F_LOG_ALL, so that nobody migrates; CONFIGURE_MEM_SLOTS,
- * with which QEMU 11.1 ends the VM at 512 pieces of the window; STATUS, as QEMU sets it to 0 also
- * when a guest is only paused. RESET_DEVICE is what tells a reset from a pause.
+ * What we offer. Not: LOG_SHMFD and VHOST_F_LOG_ALL, so that nobody migrates; STATUS, as QEMU sets it
+ * to 0 also when a guest is only paused. RESET_DEVICE is what tells a reset from a pause, where a VMM
+ * sends it; QEMU's generic device does not (backend.c). If asked to: CONFIGURE_MEM_SLOTS, without
+ * which QEMU 11.1 does not start a device with more than a few pieces in its window again, and with
+ * which it ends the VM at 512 of them. With a window: SHMEM, and SHARED_OBJECT, of which we have none,
+ * for channel.h.
  */
 #define VHOST_FEATURES \
  (VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VHOST_USER_F_PROTOCOL_FEATURES)
@@ -66,12 +71,16 @@ enum vhost_user_request {
     VHOST_USER_GET_CONFIG = 24,
     VHOST_USER_SET_CONFIG = 25,
     VHOST_USER_RESET_DEVICE = 34,
+    VHOST_USER_GET_MAX_MEM_SLOTS = 36,
+    VHOST_USER_ADD_MEM_REG = 37,
+    VHOST_USER_REM_MEM_REG = 38,
     VHOST_USER_GET_SHMEM_CONFIG = 44,
     VHOST_USER_REQUESTS
 };
 
 /* On the back-end's own channel. */
 enum vhost_user_backend_request {
+    VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE = 7,
     VHOST_USER_BACKEND_SHMEM_MAP = 9,
     VHOST_USER_BACKEND_SHMEM_UNMAP = 10,
 };
@@ -123,6 +132,12 @@ struct vhost_user_memory {
     struct vhost_user_region regions[VHOST_USER_REGIONS_MAX];
 };
 
+/* One of them, added or removed. */
+struct vhost_user_slot {
+    uint64_t padding;
+    struct vhost_user_region region;
+};
+
 struct vhost_user_config {
     uint32_t offset;
     uint32_t size;
@@ -147,11 +162,16 @@ struct vhost_user_shmem_map {
     uint64_t flags;
 };
 
+struct vhost_user_shared_object {
+    uint8_t uuid[16];
+};
+
 union vhost_user_payload {
     uint64_t u64;
     struct vhost_user_vring_state state;
     struct vhost_user_vring_addr addr;
     struct vhost_user_memory memory;
+    struct vhost_user_slot slot;
     struct vhost_user_config config;
 };
 
@@ -160,10 +180,12 @@ _Static_assert(sizeof(struct vhost_user_vring_state) == 8, "the wire");
 _Static_assert(sizeof(struct vhost_user_vring_addr) == 40, "the wire");
 _Static_assert(sizeof(struct vhost_user_region) == 32, "the wire");
 _Static_assert(offsetof(struct vhost_user_memory, regions) == 8, "the wire");
+_Static_assert(sizeof(struct vhost_user_slot) == 40, "the wire");
 _Static_assert(offsetof(struct vhost_user_config, bytes) == 12, "the wire");
 _Static_assert(sizeof(struct vhost_user_config) == 268, "the wire");
 _Static_assert(sizeof(struct vhost_user_shmem_config) == 2056, "the wire");
 _Static_assert(sizeof(struct vhost_user_shmem_map) == 40, "the wire");
+_Static_assert(sizeof(struct vhost_user_shared_object) == 16, "the wire");
 
 /* ---- the ring ---------------------------------------------------------------------------- */
 

@@ -168,33 +168,36 @@ void vhost_queue_set_features(struct vhost_queue *queue, uint64_t features)
 
 /* With the mutex. A ring that runs stays as it is; one that stands does not go on when it is
  * another. */
-static int change(struct vhost_queue *queue, bool differs)
+static int change(struct vhost_queue *queue, bool differs, bool *ret_anew)
 {
     if (differs && queue->active)
         return -EBUSY;
     if (differs)
         queue->resume = false;
+    *ret_anew = differs && queue->addressed;
     return 0;
 }
 
-int vhost_queue_set_size(struct vhost_queue *queue, uint32_t size)
+int vhost_queue_set_size(struct vhost_queue *queue, uint32_t size, bool *ret_anew)
 {
     if (size == 0 || size > VRING_SIZE_MAX || (size & (size - 1)) != 0)
         return -EINVAL;
     pthread_mutex_lock(&queue->mutex);
-    int error = change(queue, queue->size != size);
+    int error = change(queue, queue->size != size, ret_anew);
     if (!error)
         queue->size = (uint16_t)size;
     pthread_mutex_unlock(&queue->mutex);
     return error;
 }
 
-int vhost_queue_set_addresses(struct vhost_queue *queue, const struct vhost_user_vring_addr *addr)
+int vhost_queue_set_addresses(struct vhost_queue *queue, const struct vhost_user_vring_addr *addr,
+                              bool *ret_anew)
 {
     pthread_mutex_lock(&queue->mutex);
-    int error =
-        change(queue, !queue->addressed || queue->desc_user != addr->desc ||
-                          queue->avail_user != addr->avail || queue->used_user != addr->used);
+    int error = change(queue,
+                       !queue->addressed || queue->desc_user != addr->desc ||
+                           queue->avail_user != addr->avail || queue->used_user != addr->used,
+                       ret_anew);
     if (!error) {
         queue->addressed = true;
         queue->desc_user = addr->desc;
@@ -205,12 +208,12 @@ int vhost_queue_set_addresses(struct vhost_queue *queue, const struct vhost_user
     return error;
 }
 
-int vhost_queue_set_base(struct vhost_queue *queue, uint32_t base)
+int vhost_queue_set_base(struct vhost_queue *queue, uint32_t base, bool *ret_anew)
 {
     if (base > UINT16_MAX)
         return -EINVAL;
     pthread_mutex_lock(&queue->mutex);
-    int error = change(queue, queue->last_avail != base);
+    int error = change(queue, queue->last_avail != base, ret_anew);
     if (!error)
         queue->last_avail = (uint16_t)base;
     pthread_mutex_unlock(&queue->mutex);

@@ -116,9 +116,11 @@ void vhost_queue_end_thread(struct vhost_queue *queue);
  * become the queue's, also when it fails.
  */
 void vhost_queue_set_features(struct vhost_queue *queue, uint64_t features);
-int vhost_queue_set_size(struct vhost_queue *queue, uint32_t size);
-int vhost_queue_set_addresses(struct vhost_queue *queue, const struct vhost_user_vring_addr *addr);
-int vhost_queue_set_base(struct vhost_queue *queue, uint32_t base);
+/* *ret_anew: it was another ring, or stood elsewhere. */
+int vhost_queue_set_size(struct vhost_queue *queue, uint32_t size, bool *ret_anew);
+int vhost_queue_set_addresses(struct vhost_queue *queue, const struct vhost_user_vring_addr *addr,
+                              bool *ret_anew);
+int vhost_queue_set_base(struct vhost_queue *queue, uint32_t base, bool *ret_anew);
 int vhost_queue_set_kick(struct vhost_queue *queue, int fd);
 int vhost_queue_set_call(struct vhost_queue *queue, int fd);
 int vhost_queue_set_err(struct vhost_queue *queue, int fd);

@@ -41,6 +41,11 @@ static const struct {
     [VHOST_USER_GET_CONFIG] = { true, 12, sizeof(struct vhost_user_config), 0, 0 },
     [VHOST_USER_SET_CONFIG] = { true, 12, sizeof(struct vhost_user_config), 0, 0 },
     [VHOST_USER_RESET_DEVICE] = { true, 0, 0, 0, 0 },
+    [VHOST_USER_GET_MAX_MEM_SLOTS] = { true, 0, 0, 0, 0 },
+    [VHOST_USER_ADD_MEM_REG] = { true, sizeof(struct vhost_user_slot),
+                                 sizeof(struct vhost_user_slot), 1, 1 },
+    [VHOST_USER_REM_MEM_REG] = { true, sizeof(struct vhost_user_slot),
+                                 sizeof(struct vhost_user_slot), 0, 1 },
     [VHOST_USER_GET_SHMEM_CONFIG] = { true, 0, 0, 0, 0 },
 };
 

@@ -294,6 +294,7 @@ int export_open(struct fs *fs, unsigned number, const struct export_options *opt
         .name = export->name,
         .queues = options->queues + 1, /* the first is for what must not wait behind requests */
         .shm_size = export->window ? options->window : 0,
+        .mem_slots = options->mem_slots,
         .ops = &ops,
         .arg = export,
     };

@@ -27,6 +27,7 @@ struct export_options {
     const char *tag;  /* that the guest mounts; borrowed */
     const char *root; /* a directory of the pool, absolute there; borrowed */
     uint64_t window;  /* bytes, whole chunks; 0: none */
+    bool mem_slots;   /* offered to the VMM */
     bool read_only;
     bool ro_dax;     /* a window, though nothing keeps a guest from storing through it */
     unsigned queues; /* for requests */
