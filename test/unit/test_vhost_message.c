@@ -34,7 +34,7 @@ START_TEST(handshake_as_qemu_does_it)
 
     ck_assert_uint_eq(offered, 1ull << 32 | 1ull << 28 | 1ull << 29 | 1ull << 30);
     ck_assert_uint_eq(front_get(&front, VHOST_USER_GET_PROTOCOL_FEATURES),
-                      1 | 1 << 3 | 1 << 5 | 1 << 9 | 1 << 10 | 1 << 13 | 1 << 22);
+                      1 | 1 << 3 | 1 << 5 | 1 << 9 | 1 << 10 | 1 << 13 | 1 << 18 | 1 << 22);
     ck_assert_uint_eq(front_get(&front, VHOST_USER_GET_QUEUE_NUM), FRONT_QUEUES);
     ck_assert(!vhost_shm_is_offered(callee.device));
     front_start(&front, FRONT_FEATURES, 2, 128);

@@ -15,10 +15,12 @@
 #include <unistd.h>
 
 static int file;
+static bool has_barrier; /* SHARED_OBJECT was agreed on */
 
 static void setup(void)
 {
     fixture_setup();
+    has_barrier = true;
     file = memfd_create("pool", 0);
 }
 
@@ -69,6 +71,20 @@ static int asked(struct asker *asker)
     return asker->result;
 }
 
+/* What comes behind each request. */
+static void barrier_receive(void)
+{
+    struct {
+        struct vhost_user_header header;
+        struct vhost_user_shared_object object;
+    } __attribute__((packed)) barrier;
+
+    ck_assert_int_eq(recv(front.channel, &barrier, sizeof(barrier), MSG_DONTWAIT), 28);
+    ck_assert_uint_eq(barrier.header.request, VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE);
+    ck_assert_uint_eq(barrier.header.flags, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY);
+    ck_assert_uint_eq(barrier.header.size, 16);
+}
+
 /* What came on the channel; its descriptor, or -1. */
 static int channel_receive(struct vhost_user_header *header, struct vhost_user_shmem_map *map)
 {
@@ -88,6 +104,8 @@ static int channel_receive(struct vhost_user_header *header, struct vhost_user_s
     struct cmsghdr *part = CMSG_FIRSTHDR(&message);
     if (part)
         memcpy(&fd, CMSG_DATA(part), sizeof(fd));
+    if (has_barrier)
+        barrier_receive();
     return fd;
 }
 
@@ -98,7 +116,7 @@ static bool channel_is_silent(void)
     return poll(&polled, 1, 50) == 0;
 }
 
-static void channel_answer(uint32_t request, uint64_t result)
+static void answer_one(uint32_t request, uint64_t result)
 {
     struct {
         struct vhost_user_header header;
@@ -107,6 +125,14 @@ static void channel_answer(uint32_t request, uint64_t result)
     answer = { { request, VHOST_USER_VERSION | VHOST_USER_REPLY, 8 }, result };
 
     ck_assert_int_eq(send(front.channel, &answer, sizeof(answer), MSG_NOSIGNAL), sizeof(answer));
+}
+
+/* The barrier is refused, as by all who have no such object. */
+static void channel_answer(uint32_t request, uint64_t result)
+{
+    answer_one(request, result);
+    if (has_barrier)
+        answer_one(VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, 1);
 }
 
 START_TEST(map_and_unmap)
@@ -205,6 +231,24 @@ START_TEST(stopped_while_many_ask)
 }
 END_TEST
 
+/* Who does not have its turn in time has asked for nothing. */
+START_TEST(given_up_in_line)
+{
+    struct vhost_user_header header;
+    struct vhost_user_shmem_map map;
+    struct asker first, other;
+
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    ask(&first, true, 0, 5000);
+    (void)channel_receive(&header, &map);
+    ask(&other, true, 4096, 50);
+    ck_assert_int_eq(asked(&other), -EBUSY);
+    channel_answer(header.request, 0);
+    ck_assert_int_eq(asked(&first), 0);
+    ck_assert(channel_is_silent());
+}
+END_TEST
+
 START_TEST(many_ask_one_after_the_other)
 {
     struct vhost_user_header header;
@@ -233,10 +277,10 @@ START_TEST(an_answer_that_comes_late_is_nobody_elses)
     ask(&asker, false, 0, 50);
     close(channel_receive(&header, &map));
     ck_assert_int_eq(asked(&asker), -ETIMEDOUT);
-    /* The next one is not sent before the late answer has come. */
+    /* The next one is not sent before the late answer has come, and so was not done. */
     ask(&asker, true, 0, 50);
     ck_assert(channel_is_silent());
-    ck_assert_int_eq(asked(&asker), -ETIMEDOUT);
+    ck_assert_int_eq(asked(&asker), -EBUSY);
     ask(&asker, true, 4096, 5000);
     usleep(20000);
     channel_answer(VHOST_USER_BACKEND_SHMEM_MAP, 0);
@@ -262,6 +306,7 @@ START_TEST(an_answer_that_comes_late_is_nobody_elses)
     ck_assert_int_eq(asked(&asker), -ETIMEDOUT);
     ask(&asker, true, 12288, 5000);
     ck_assert_int_eq(send(front.channel, &result, sizeof(result), 0), sizeof(result));
+    answer_one(VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, 1);
     (void)channel_receive(&header, &map);
     channel_answer(header.request, 0);
     ck_assert_int_eq(asked(&asker), 0);
@@ -351,17 +396,99 @@ START_TEST(another_channel_replaces_it)
 }
 END_TEST
 
+/* QEMU answers, and then does it: until it has, the guest goes on storing, or finds nothing. */
+START_TEST(done_is_what_was_done)
+{
+    struct vhost_user_header header;
+    struct vhost_user_shmem_map map;
+    struct asker asker;
+
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    for (unsigned unmap = 0; unmap < 2; unmap++) {
+        ask(&asker, unmap, 0, 5000);
+        int fd = channel_receive(&header, &map);
+        if (fd >= 0)
+            close(fd);
+        answer_one(header.request, 0);
+        usleep(50000);
+        front_set_memory(&front); /* of its commit */
+        ck_assert_int_eq(pthread_tryjoin_np(asker.thread, NULL), EBUSY);
+        answer_one(VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, 1);
+        ck_assert_int_eq(asked(&asker), 0);
+    }
+    /* Answered, and not known to be done. */
+    ask(&asker, true, 0, 50);
+    (void)channel_receive(&header, &map);
+    answer_one(header.request, 0);
+    ck_assert_int_eq(asked(&asker), -ETIMEDOUT);
+    ask(&asker, true, 4096, 5000);
+    ck_assert(channel_is_silent());
+    answer_one(VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, 0);
+    (void)channel_receive(&header, &map);
+    channel_answer(header.request, 0);
+    ck_assert_int_eq(asked(&asker), 0);
+}
+END_TEST
+
+/* One that closes the channel at what it does not understand: nobody knows what was done of it. */
+START_TEST(closed_at_the_barrier)
+{
+    struct vhost_user_header header;
+    struct vhost_user_shmem_map map;
+    struct asker asker;
+
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    ask(&asker, true, 0, 60000);
+    (void)channel_receive(&header, &map);
+    answer_one(header.request, 0);
+    close(front.channel);
+    front.channel = -1;
+    ck_assert_int_eq(asked(&asker), -ETIMEDOUT);
+    ck_assert_int_eq(vhost_shm_unmap(callee.device, 0, 4096, deadline_in(1000)), -ENODEV);
+    (void)front_get(&front, VHOST_USER_GET_FEATURES);
+}
+END_TEST
+
+/* It is not asked for what was not agreed on, and its answer is taken for what it says. */
+START_TEST(without_shared_objects)
+{
+    uint64_t features =
+        front_get(&front, VHOST_USER_GET_PROTOCOL_FEATURES) & ~VHOST_USER_PROTOCOL_F_SHARED_OBJECT;
+    struct vhost_user_header header;
+    struct vhost_user_shmem_map map;
+    struct asker asker;
+
+    has_barrier = false;
+    front_handshake(&front, FRONT_FEATURES);
+    front_send(&front, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_VERSION, &features, 8, NULL, 0);
+    front_set_memory(&front);
+    front_queue_set_up(&front, 0, 8, 0);
+    front_queue_enable(&front, 0, true);
+    for (unsigned i = 0; i < 2; i++) {
+        ask(&asker, true, 0, 5000);
+        (void)channel_receive(&header, &map);
+        ck_assert(channel_is_silent());
+        channel_answer(header.request, 0);
+        ck_assert_int_eq(asked(&asker), 0);
+    }
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
     tcase_add_test(tcase, map_and_unmap);
     tcase_add_test(tcase, only_while_a_queue_runs);
     tcase_add_test(tcase, only_for_who_has_a_window);
     tcase_add_test(tcase, stopped_while_many_ask);
+    tcase_add_test(tcase, given_up_in_line);
     tcase_add_test(tcase, many_ask_one_after_the_other);
     tcase_add_test(tcase, an_answer_that_comes_late_is_nobody_elses);
     tcase_add_test(tcase, nonsense_on_the_channel_ends_it);
     tcase_add_test(tcase, the_vmm_goes_while_we_wait);
     tcase_add_test(tcase, another_channel_replaces_it);
+    tcase_add_test(tcase, done_is_what_was_done);
+    tcase_add_test(tcase, closed_at_the_barrier);
+    tcase_add_test(tcase, without_shared_objects);
 }
 
 int main(void)

@@ -54,7 +54,8 @@ static int queue_run(struct vhost_device *device, struct vhost_queue *queue)
     if (!device->started) {
         device->started = true;
         device->stood = false;
-        vhost_channel_open(&device->channel);
+        vhost_channel_open(&device->channel,
+                           device->protocol_features & VHOST_USER_PROTOCOL_F_SHARED_OBJECT);
         if (device->ops->started)
             device->ops->started(device->arg);
     }

@@ -50,7 +50,7 @@ void vhost_channel_set(struct vhost_channel *channel, int fd)
     }
     channel->fd = fd;
     channel->lost = false;
-    channel->late = 0;
+    channel->due_count = 0;
     channel->used = 0;
     if (fd < 0)
         channel->open = false;
@@ -58,10 +58,11 @@ void vhost_channel_set(struct vhost_channel *channel, int fd)
     pthread_mutex_unlock(&channel->mutex);
 }
 
-void vhost_channel_open(struct vhost_channel *channel)
+void vhost_channel_open(struct vhost_channel *channel, bool barrier)
 {
     pthread_mutex_lock(&channel->mutex);
     channel->open = true;
+    channel->barrier = barrier;
     pthread_mutex_unlock(&channel->mutex);
 }
 
@@ -88,7 +89,7 @@ static int busy_begin(struct vhost_channel *channel, uint64_t deadline)
     while (can_send(channel) && channel->busy)
         if (pthread_cond_timedwait(&channel->idle, &channel->mutex, &until) == ETIMEDOUT &&
             channel->busy)
-            return can_send(channel) ? -ETIMEDOUT : -ENODEV;
+            return can_send(channel) ? -EBUSY : -ENODEV;
     if (!can_send(channel))
         return -ENODEV;
     channel->busy = true;
@@ -101,7 +102,7 @@ static void busy_end(struct vhost_channel *channel)
     pthread_cond_broadcast(&channel->idle);
 }
 
-/* The busy one's, without the mutex. Its answer is whole: 0; -ETIMEDOUT; -EPIPE. */
+/* One is whole: 0; -ETIMEDOUT; -EPIPE. */
 static int answer_receive(struct vhost_channel *channel, int fd, uint32_t request,
                           uint64_t deadline)
 {
@@ -131,20 +132,49 @@ static int answer_receive(struct vhost_channel *channel, int fd, uint32_t reques
     return good ? 0 : -EPIPE;
 }
 
-/* With the mutex. */
+/* The busy one's, without the mutex: until all that are due have come. */
+static int answers_receive(struct vhost_channel *channel, int fd, uint64_t deadline)
+{
+    while (channel->due_count > 0) {
+        int error = answer_receive(channel, fd, channel->due[0], deadline);
+
+        if (error)
+            return error;
+        if (channel->due[0] != VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE)
+            channel->result = channel->answer.result;
+        channel->due[0] = channel->due[1];
+        channel->due_count--;
+    }
+    return 0;
+}
+
+/* With the mutex; nothing is due. */
 static int request_send(struct vhost_channel *channel, uint32_t request,
                         const struct vhost_user_shmem_map *map, int fd)
 {
-    struct vhost_user_header header = { .request = request,
-                                        .flags = VHOST_USER_VERSION | VHOST_USER_NEED_REPLY,
-                                        .size = sizeof(*map) };
-    struct iovec vector[2] = { { .iov_base = &header, .iov_len = sizeof(header) },
-                               { .iov_base = (void *)map, .iov_len = sizeof(*map) } };
+    const struct {
+        struct vhost_user_header header;
+        struct vhost_user_shmem_map map;
+        struct vhost_user_header barrier_header;
+        struct vhost_user_shared_object nobodys;
+    } __attribute__((packed)) requests = {
+        .header = { .request = request,
+                    .flags = VHOST_USER_VERSION | VHOST_USER_NEED_REPLY,
+                    .size = sizeof(requests.map) },
+        .map = *map,
+        .barrier_header = { .request = VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE,
+                            .flags = VHOST_USER_VERSION | VHOST_USER_NEED_REPLY,
+                            .size = sizeof(requests.nobodys) },
+    };
+    size_t size = sizeof(requests.header) + sizeof(requests.map);
+    if (channel->barrier)
+        size = sizeof(requests);
+    struct iovec vector = { .iov_base = (void *)&requests, .iov_len = size };
     union {
         char bytes[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control;
-    struct msghdr message = { .msg_iov = vector, .msg_iovlen = 2 };
+    struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
 
     if (fd >= 0) {
         memset(&control, 0, sizeof(control));
@@ -157,8 +187,12 @@ static int request_send(struct vhost_channel *channel, uint32_t request,
         memcpy(CMSG_DATA(part), &fd, sizeof(int));
     }
     ssize_t sent = sendmsg(channel->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent == (ssize_t)(sizeof(header) + sizeof(*map)))
+    if (sent == (ssize_t)size) {
+        channel->due[0] = request;
+        channel->due[1] = VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE;
+        channel->due_count = channel->barrier ? 2 : 1;
         return 0;
+    }
     /* One request at a time always has room; without memory for it the VMM has heard nothing. */
     return sent < 0 && errno != EPIPE && errno != ECONNRESET ? -ENODEV : -EPIPE;
 }
@@ -176,14 +210,14 @@ int vhost_channel_ask(struct vhost_channel *channel, enum vhost_user_backend_req
         return error;
     }
     int socket = channel->fd; /* open as long as we are busy */
-    if (channel->late) {
+    if (channel->due_count > 0) {
         pthread_mutex_unlock(&channel->mutex);
-        error = answer_receive(channel, socket, channel->late, deadline);
+        error = answers_receive(channel, socket, deadline);
         pthread_mutex_lock(&channel->mutex);
-        if (!error)
-            channel->late = 0;
+        if (error == -ETIMEDOUT)
+            error = -EBUSY;
     }
-    if (!error && !can_send(channel))
+    if (error != -EPIPE && !can_send(channel))
         error = -ENODEV;
     if (!error) {
         error = request_send(channel, request, map, fd);
@@ -191,11 +225,9 @@ int vhost_channel_ask(struct vhost_channel *channel, enum vhost_user_backend_req
     }
     if (sent) {
         pthread_mutex_unlock(&channel->mutex);
-        error = answer_receive(channel, socket, request, deadline);
+        error = answers_receive(channel, socket, deadline);
         pthread_mutex_lock(&channel->mutex);
-        if (error == -ETIMEDOUT)
-            channel->late = request;
-        else if (!error && channel->answer.result != 0)
+        if (!error && channel->result != 0)
             error = -EIO;
     }
     if (error == -EPIPE) {
