@@ -8,13 +8,6 @@
 
 /* ---- files and owners --------------------------------------------------------------------------- */
 
-/* Owners by number: those whose numbers differ in the last bit alone have one place, so that the end of the
- * last place is a number as well, and so have owners of several doors and kinds. */
-static uint64_t owner_place(uint64_t number)
-{
-    return number >> 1;
-}
-
 struct lock_file *lock_file_find(struct fs *fs, uint64_t ino)
 {
     struct interval_node *node = interval_tree_first(&fs->locks.files, ino, ino + 1, INTERVAL_ALL);
@@ -56,7 +49,7 @@ void lock_file_put(struct fs *fs, struct lock_work *work, struct lock_file *file
 
 struct lock_owner *lock_owner_find(const struct lock_file *file, const struct fs_lock *lock)
 {
-    uint64_t place = owner_place(lock->owner);
+    uint64_t place = lock_owner_place(lock->owner);
     struct interval_node *node = interval_tree_first(&file->owners, place, place + 1, INTERVAL_ALL);
 
     for (; node; node = interval_tree_next(node, place, place + 1, INTERVAL_ALL)) {
@@ -79,7 +72,7 @@ static struct lock_owner *owner_make(struct lock_file *file, const struct fs_loc
     owner->number = lock->owner;
     owner->kind = lock->kind;
     owner->file = file;
-    owner->place.start = owner_place(owner->number);
+    owner->place.start = lock_owner_place(owner->number);
     owner->place.end = owner->place.start + 1;
     interval_tree_insert(&file->owners, &owner->place);
     file->users++;
@@ -154,20 +147,55 @@ void lock_owner_forget(struct fs *fs, struct lock_work *work, struct lock_owner 
     owner_put(fs, work, owner);
 }
 
-struct lock_record *lock_conflict(const struct lock_file *file, const struct fs_lock *lock)
+static bool is_owner_of(const struct lock_owner *owner, const struct fs_lock *lock)
 {
-    enum interval_which which = lock->type == F_RDLCK ? INTERVAL_MARKED : INTERVAL_ALL;
-    uint64_t start = lock->start, end = lock->end + 1;
-    struct interval_node *node;
+    return owner->door == lock->door && owner->number == lock->owner && owner->kind == lock->kind;
+}
 
-    for (node = interval_tree_first(&file->locks[lock->kind], start, end, which); node;
-         node = interval_tree_next(node, start, end, which)) {
-        const struct lock_owner *owner = record_of_file(node)->owner;
+static enum interval_which in_the_way_of(const struct fs_lock *lock)
+{
+    return lock->type == F_RDLCK ? INTERVAL_MARKED : INTERVAL_ALL;
+}
 
-        if (owner->door != lock->door || owner->number != lock->owner)
-            return record_of_file(node);
+/* Who has many locks there himself asks the others one by one. */
+static int conflict_by_owner(const struct lock_file *file, const struct fs_lock *lock,
+                             struct lock_record **ret_record)
+{
+    struct interval_node *place = interval_tree_first(&file->owners, 0, UINT64_MAX, INTERVAL_ALL);
+    struct lock_record *first = NULL;
+    unsigned looks = 0;
+
+    for (; place && looks < LOCK_LOOKS_MAX; looks++) {
+        const struct lock_owner *owner = LOCK_LINKED(place, struct lock_owner, place);
+        struct interval_node *node =
+            interval_tree_first(&owner->locks, lock->start, lock->end + 1, in_the_way_of(lock));
+
+        if (node && owner->kind == lock->kind && !is_owner_of(owner, lock) &&
+            (!first || node->start < first->in_owner.start))
+            first = record_of_owner(node);
+        place = interval_tree_next(place, 0, UINT64_MAX, INTERVAL_ALL);
     }
-    return NULL;
+    if (place && !first)
+        return -ENOLCK;
+    *ret_record = first;
+    return 0;
+}
+
+int lock_conflict(const struct lock_file *file, const struct fs_lock *lock,
+                  struct lock_record **ret_record)
+{
+    uint64_t start = lock->start, end = lock->end + 1;
+    enum interval_which which = in_the_way_of(lock);
+    struct interval_node *node = interval_tree_first(&file->locks[lock->kind], start, end, which);
+    unsigned looks = 0;
+
+    while (node && is_owner_of(record_of_file(node)->owner, lock)) {
+        if (++looks == LOCK_LOOKS_MAX)
+            return conflict_by_owner(file, lock, ret_record);
+        node = interval_tree_next(node, start, end, which);
+    }
+    *ret_record = record_of_file(node);
+    return 0;
 }
 
 /* What a request does to its owner's locks: those in `changing` go, and up to three come. */

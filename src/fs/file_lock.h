@@ -6,8 +6,9 @@
  *
  * They are kept in a table beside the cached inodes, not in them: few of a million inodes are ever
  * locked, and who has no lock pays for one look at a counter. One lock (LOCK_LEAF) guards all of it,
- * since who waits for whom goes across files; nothing is waited for under it, and what it takes is
- * bounded by the limits in fs.h and the depth of trees.
+ * since who waits for whom goes across files. Nothing is waited for under it, and what takes long there is
+ * paid for: by a lock or a wait that goes. A look costs LOCK_LOOKS_MAX records and owners at most, and
+ * DEADLOCK_STEPS owners; it is had by who asks, and by each who waits for a lock that goes or changes.
  *
  * A file is in the table while it has locks or waiters, and has a reference to its inode then: a file
  * without names goes when its last lock does. Of one file, an owner's locks are in a tree of its own,
@@ -28,6 +29,9 @@
 #include "fs/internal.h"
 
 #include <stddef.h>
+
+/* In so many own locks, and then with so many other owners, a conflict is looked for. */
+#define LOCK_LOOKS_MAX 128
 
 #define LOCK_LINKED(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
@@ -74,13 +78,21 @@ struct lock_file *lock_file_find(struct fs *fs, uint64_t ino);
 struct lock_file *lock_file_make(struct fs *fs, struct inode **inode);
 void lock_file_put(struct fs *fs, struct lock_work *work, struct lock_file *file);
 
+/* Owners by number: those whose numbers differ in the last bit alone have one place, so that the end of the
+ * last place is a number as well, and so have owners of several doors and kinds. */
+static inline uint64_t lock_owner_place(uint64_t number)
+{
+    return number >> 1;
+}
+
 /* Of who asks for this lock; NULL: it has none there. */
 struct lock_owner *lock_owner_find(const struct lock_file *file, const struct fs_lock *lock);
 /* All its locks go, and it. */
 void lock_owner_forget(struct fs *fs, struct lock_work *work, struct lock_owner *owner);
 
-/* The lock of somebody else that is in the way, the first in the file; NULL: none. */
-struct lock_record *lock_conflict(const struct lock_file *file, const struct fs_lock *lock);
+/* The lock of somebody else that is in the way, the first in the file; NULL: none. -ENOLCK. */
+int lock_conflict(const struct lock_file *file, const struct fs_lock *lock,
+                  struct lock_record **ret_record);
 /* Does what is asked for; nothing conflicts. 0; -ENOMEM, -ENOLCK and nothing has changed. */
 int lock_apply(struct fs *fs, struct lock_work *work, struct lock_file *file,
                const struct fs_lock *lock);

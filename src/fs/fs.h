@@ -268,7 +268,8 @@ struct fs_lock_link {
 /* A door's locks; it embeds it. Everything in it is fs's. */
 struct fs_lock_door {
     struct fs_lock_link owners, waiters;
-    uint32_t locks;
+    struct interval_tree waits; /* the waiters by owner; marked: for record locks */
+    uint32_t locks, wait_count;
     bool ended;
     _Atomic uint32_t calls; /* callbacks that run */
 };
@@ -299,7 +300,7 @@ struct fs_lock_waiter {
     struct fs_lock lock;
     struct lock_file *file; /* NULL: does not wait */
     struct lock_record *blocker;
-    struct interval_node arrival;
+    struct interval_node arrival, by_owner;
     struct fs_lock_link door_link, blocker_link, handle_link;
     int error;
 };
@@ -310,7 +311,7 @@ void fs_lock_waiter_init(struct fs_lock_waiter *waiter,
                          void (*granted)(struct fs_lock_waiter *waiter, int error));
 
 /* F_GETLK: the first lock that keeps this one from being set, pid 0 if it is another door's; type F_UNLCK:
- * there is none. -EINVAL. */
+ * there is none. -EINVAL; -ENOLCK it has very many locks in this range, and so have others. */
 int fs_lock_test(struct fs *fs, const struct fs_lock *wanted, struct fs_lock *ret_lock);
 /*
  * Sets or, with F_UNLCK, takes away. waiter NULL: -EAGAIN when others are in the way; else -EINPROGRESS. A

@@ -53,6 +53,7 @@ struct fs_handle {
     int flags;
     struct fs_handle *prev, *next;                 /* of all, for fs_close */
     struct fs_lock_link lock_owners, lock_waiters; /* who used it for that last (file_lock.c) */
+    _Atomic bool was_locked;                       /* through it, ever: else those are empty */
 };
 
 #define FS_CACHE_SHARDS 64

@@ -12,6 +12,28 @@
 
 /* ---- waiting -------------------------------------------------------------------------------------- */
 
+/* The next wait of an owner, of record locks or all, behind AFTER; NULL: the first. NULL: none. */
+static const struct fs_lock_waiter *wait_of(const struct fs_lock_door *door, uint64_t owner,
+                                            const struct fs_lock_waiter *after,
+                                            enum interval_which which)
+{
+    uint64_t place = lock_owner_place(owner);
+    struct interval_node *node;
+
+    if (after)
+        node =
+            interval_tree_next((struct interval_node *)&after->by_owner, place, place + 1, which);
+    else
+        node = interval_tree_first(&door->waits, place, place + 1, which);
+    for (; node; node = interval_tree_next(node, place, place + 1, which)) {
+        const struct fs_lock_waiter *waiter = LOCK_LINKED(node, struct fs_lock_waiter, by_owner);
+
+        if (waiter->lock.owner == owner)
+            return waiter;
+    }
+    return NULL;
+}
+
 /* Whether who has `blocker` waits, through others maybe, for the owner that would wait for it. Of an owner
  * that waits several times, by several threads, one wait is followed: another thread may yet unlock. */
 static bool is_deadlock(const struct fs_lock *lock, const struct lock_record *blocker)
@@ -20,22 +42,16 @@ static bool is_deadlock(const struct fs_lock *lock, const struct lock_record *bl
         return false;
     for (unsigned i = 0; i < DEADLOCK_STEPS; i++) {
         const struct lock_owner *owner = blocker->owner;
-        const struct fs_lock_link *head = &owner->door->waiters, *link;
+        const struct fs_lock_waiter *waiter = NULL;
 
         if (owner->door == lock->door && owner->number == lock->owner)
             return true;
-        for (link = head->next; link != head; link = link->next) {
-            const struct fs_lock_waiter *waiter =
-                LOCK_LINKED(link, struct fs_lock_waiter, door_link);
-
-            if (waiter->lock.kind == FS_LOCK_POSIX && waiter->lock.owner == owner->number &&
-                waiter->blocker) {
-                blocker = waiter->blocker;
-                break;
-            }
-        }
-        if (link == head)
+        do
+            waiter = wait_of(owner->door, owner->number, waiter, INTERVAL_MARKED);
+        while (waiter && !waiter->blocker);
+        if (!waiter)
             return false;
+        blocker = waiter->blocker;
     }
     return false;
 }
@@ -53,16 +69,13 @@ static int waiter_hang(struct fs_lock_waiter *waiter, struct lock_record *blocke
 /* -ENOLCK. */
 static int waits_check(const struct fs_lock *lock)
 {
-    const struct fs_lock_link *head = &lock->door->waiters;
-    unsigned all = 0, own = 0;
+    const struct fs_lock_waiter *waiter = NULL;
+    unsigned own = 0;
 
-    for (const struct fs_lock_link *link = head->next; link != head; link = link->next) {
-        const struct fs_lock_waiter *waiter = LOCK_LINKED(link, struct fs_lock_waiter, door_link);
-
-        all++;
-        own += waiter->lock.owner == lock->owner && waiter->lock.kind == lock->kind;
-    }
-    return all < FS_LOCK_WAITS_MAX && own < FS_LOCK_WAITS_OWNER_MAX ? 0 : -ENOLCK;
+    while ((waiter = wait_of(lock->door, lock->owner, waiter, INTERVAL_ALL)))
+        own += waiter->lock.kind == lock->kind;
+    return lock->door->wait_count < FS_LOCK_WAITS_MAX && own < FS_LOCK_WAITS_OWNER_MAX ? 0
+                                                                                       : -ENOLCK;
 }
 
 /* -EINPROGRESS; -EDEADLK, -ENOLCK. */
@@ -82,6 +95,11 @@ static int waiter_begin(struct fs *fs, struct lock_file *file, const struct fs_l
     waiter->arrival.start = fs->locks.arrivals++;
     waiter->arrival.end = waiter->arrival.start + 1;
     lock_link_add(&lock->door->waiters, &waiter->door_link);
+    waiter->by_owner.start = lock_owner_place(lock->owner);
+    waiter->by_owner.end = waiter->by_owner.start + 1;
+    waiter->by_owner.marked = lock->kind == FS_LOCK_POSIX;
+    interval_tree_insert(&lock->door->waits, &waiter->by_owner);
+    lock->door->wait_count++;
     if (lock->handle)
         lock_link_add(&lock->handle->lock_waiters, &waiter->handle_link);
     else
@@ -99,6 +117,8 @@ static void waiter_end(struct fs *fs, struct lock_work *work, struct fs_lock_wai
     waiter->blocker = NULL;
     lock_link_remove(&waiter->door_link);
     lock_link_remove(&waiter->handle_link);
+    interval_tree_remove(&waiter->lock.door->waits, &waiter->by_owner);
+    waiter->lock.door->wait_count--;
     waiter->file = NULL;
     lock_file_put(fs, work, file);
 }
@@ -118,15 +138,15 @@ static void look_again(struct fs *fs, struct lock_work *work)
 
     while ((node = interval_tree_first(&work->again, 0, UINT64_MAX, INTERVAL_ALL))) {
         struct fs_lock_waiter *waiter = LOCK_LINKED(node, struct fs_lock_waiter, arrival);
-        struct lock_record *blocker = lock_conflict(waiter->file, &waiter->lock);
-        int r;
+        struct lock_record *blocker = NULL;
+        int r = lock_conflict(waiter->file, &waiter->lock, &blocker);
 
         interval_tree_remove(&work->again, node);
         if (blocker) {
             r = waiter_hang(waiter, blocker);
             if (r == 0)
                 continue;
-        } else {
+        } else if (r == 0) {
             r = lock_apply(fs, work, waiter->file, &waiter->lock);
         }
         waiter_answer(fs, work, waiter, r);
@@ -170,7 +190,8 @@ void fs_lock_door_init(struct fs_lock_door *door)
 {
     lock_link_init(&door->owners);
     lock_link_init(&door->waiters);
-    door->locks = 0;
+    door->waits = (struct interval_tree){ NULL };
+    door->locks = door->wait_count = 0;
     door->ended = false;
     atomic_init(&door->calls, 0);
 }
@@ -204,7 +225,7 @@ static int lock_check(const struct fs_lock *lock, struct fs_lock *ret_lock)
 
 int fs_lock_test(struct fs *fs, const struct fs_lock *wanted, struct fs_lock *ret_lock)
 {
-    const struct lock_record *record;
+    struct lock_record *record = NULL;
     struct lock_file *file;
     struct fs_lock lock, found;
     struct lock_work work;
@@ -218,7 +239,8 @@ int fs_lock_test(struct fs *fs, const struct fs_lock *wanted, struct fs_lock *re
     found.type = F_UNLCK;
     work_begin(fs, &work);
     file = lock_file_find(fs, lock.ino);
-    record = file ? lock_conflict(file, &lock) : NULL;
+    if (file)
+        r = lock_conflict(file, &lock, &record);
     if (record) {
         found.door = record->owner->door;
         found.owner = record->owner->number;
@@ -231,8 +253,9 @@ int fs_lock_test(struct fs *fs, const struct fs_lock *wanted, struct fs_lock *re
     if (file)
         lock_file_put(fs, &work, file);
     work_end(fs, &work);
-    *ret_lock = found;
-    return 0;
+    if (r == 0)
+        *ret_lock = found;
+    return r;
 }
 
 /* Of an owner with a flock lock of another type: it goes first, and who waits for it comes first. */
@@ -252,14 +275,19 @@ static int set(struct fs *fs, struct lock_work *work, struct lock_file *file,
                const struct fs_lock *lock, struct fs_lock_waiter *waiter)
 {
     struct lock_record *blocker = NULL;
+    int r = 0;
 
     if (lock->door->ended)
         return -ENODEV;
+    if (lock->handle)
+        atomic_store_explicit(&lock->handle->was_locked, true, memory_order_relaxed);
     if (lock->type != F_UNLCK) {
         if (lock->kind == FS_LOCK_FLOCK)
             flock_convert(fs, work, file, lock);
-        blocker = lock_conflict(file, lock);
+        r = lock_conflict(file, lock, &blocker);
     }
+    if (r < 0)
+        return r;
     if (!blocker)
         return lock_apply(fs, work, file, lock);
     return waiter ? waiter_begin(fs, file, lock, waiter, blocker) : -EAGAIN;
@@ -344,7 +372,8 @@ void handle_locks_release(struct fs *fs, struct fs_handle *handle)
 {
     struct lock_work work;
 
-    if (nothing_is_locked(fs))
+    /* Whoever used it has let it go. */
+    if (!atomic_load_explicit(&handle->was_locked, memory_order_relaxed))
         return;
     work_begin(fs, &work);
     waiters_end(fs, &work, &handle->lock_waiters, false, -EBADF);
@@ -373,4 +402,5 @@ void handle_locks_init(struct fs_handle *handle)
 {
     lock_link_init(&handle->lock_owners);
     lock_link_init(&handle->lock_waiters);
+    atomic_init(&handle->was_locked, false);
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Locks that programs have on files: what fcntl(2) and flock(2) say, across doors. */
 #define FX_POOL_SIZE (16u << 20)
+#include "fs/internal.h"
 #include "test_fs.h"
 
+#include <pthread.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EVERYTHING 0, INT64_MAX
@@ -578,6 +581,145 @@ START_TEST(test_ten_thousand_locks_of_a_file)
 }
 END_TEST
 
+static double cpu_seconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* What it takes to give a lock up and take it back while a program that has LOCKS itself waits 64 times for the
+ * whole file, behind it and another one. */
+static double cost_of_waits(unsigned locks)
+{
+    static struct wait waits[FS_LOCK_WAITS_OWNER_MAX];
+    const unsigned turns = 40;
+    double begun;
+
+    setup();
+    for (unsigned i = 0; i < locks; i++)
+        ck_assert_int_eq(set(1, F_RDLCK, 2 * i, 2 * i), 0);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(set(2 + i, F_RDLCK, 1000000 + i, 1000000 + i), 0);
+    for (unsigned i = 0; i < FS_LOCK_WAITS_OWNER_MAX; i++)
+        ck_assert_int_eq(wait_set(&waits[i], 1, F_WRLCK, EVERYTHING), -EINPROGRESS);
+    begun = cpu_seconds();
+    for (unsigned i = 0; i < turns; i++) {
+        unsigned owner = 2 + i % 2;
+
+        ck_assert_int_eq(set(owner, F_UNLCK, EVERYTHING), 0);
+        ck_assert_int_eq(set(owner, F_RDLCK, 1000000 + owner, 1000000 + owner), 0);
+    }
+    begun = cpu_seconds() - begun;
+    end();
+    ck_assert_int_eq(fs_unlink(fx.fs, &fx.rq, 1, (struct fs_name){ "file", 4 }), 0);
+    return begun / turns;
+}
+
+START_TEST(test_own_locks_cost_others_nothing)
+{
+    double few = cost_of_waits(16), many = cost_of_waits(16000);
+
+    printf("a lock that 64 wait for: %.1f us; who waits has 16000 locks: %.1f us\n", few * 1e6,
+           many * 1e6);
+    ck_assert_double_lt(many, 20 * few + 1e-3);
+}
+END_TEST
+
+/* Who waits for whom is found among many who wait. */
+START_TEST(test_circles_among_many_waits)
+{
+    static struct wait waits[FS_LOCK_WAITS_MAX];
+    const unsigned owners = 1000;
+    struct fs_lock lock;
+    double begun;
+
+    setup();
+    lock = lock_of(0, F_WRLCK, 0, 0);
+    /* Each has a byte and waits for the next one's, which is a chain and no circle. */
+    for (unsigned i = 0; i <= owners; i++) {
+        lock.owner = 100 + i;
+        lock.start = lock.end = 2 * (uint64_t)i;
+        ck_assert_int_eq(fs_lock_set(fx.fs, &lock, NULL), 0);
+    }
+    begun = cpu_seconds();
+    for (unsigned i = owners; i-- > 0;) {
+        lock.owner = 100 + i;
+        lock.start = lock.end = 2 * (uint64_t)i + 2;
+        fs_lock_waiter_init(&waits[i].waiter, granted);
+        ck_assert_int_eq(fs_lock_set(fx.fs, &lock, &waits[i].waiter), -EINPROGRESS);
+    }
+    begun = cpu_seconds() - begun;
+    printf("%u waits in a chain: %.0f us\n", owners, begun * 1e6);
+    lock.owner = 100 + owners;
+    lock.start = lock.end = 2 * (uint64_t)(owners - 20);
+    fs_lock_waiter_init(&waits[owners].waiter, granted);
+    ck_assert_int_eq(fs_lock_set(fx.fs, &lock, &waits[owners].waiter), -EDEADLK);
+    ck_assert_double_lt(begun, getenv("CK_TIMEOUT_MULTIPLIER") ? 1 : 0.015);
+    end();
+}
+END_TEST
+
+/* The first of the others' locks is found also by who has many; with very many others it is not looked for. */
+START_TEST(test_many_locks_among_many_owners)
+{
+    struct fs_lock lock, found;
+
+    setup();
+    lock = lock_of(0, F_RDLCK, 0, 0);
+    for (unsigned i = 0; i < 1000; i++)
+        ck_assert_int_eq(set(1, F_RDLCK, 2 * i, 2 * i), 0);
+    ck_assert_int_eq(conflict(1, F_WRLCK, EVERYTHING).type, F_UNLCK);
+    for (unsigned i = 0; i < 100; i++) {
+        lock.owner = 2000 - i;
+        lock.start = lock.end = 5000 + i;
+        ck_assert_int_eq(fs_lock_set(fx.fs, &lock, NULL), 0);
+    }
+    ck_assert_uint_eq(conflict(1, F_WRLCK, EVERYTHING).start, 5000);
+    ck_assert_uint_eq(conflict(1, F_WRLCK, 0, 5000).start, 5000);
+    ck_assert_int_eq(conflict(1, F_WRLCK, 0, 4999).type, F_UNLCK);
+    ck_assert_int_eq(conflict(1, F_RDLCK, EVERYTHING).type, F_UNLCK);
+    for (unsigned i = 100; i < 300; i++) {
+        lock.owner = 3000 + i;
+        lock.start = lock.end = 5000 + i;
+        ck_assert_int_eq(fs_lock_set(fx.fs, &lock, NULL), 0);
+    }
+    lock = lock_of(1, F_WRLCK, 0, 4999);
+    ck_assert_int_eq(fs_lock_test(fx.fs, &lock, &found), -ENOLCK);
+    ck_assert_int_eq(set(1, F_WRLCK, 0, 4999), -ENOLCK);
+    ck_assert_int_eq(set(1, F_WRLCK, EVERYTHING), -EAGAIN);
+    ck_assert_int_eq(set(1, F_WRLCK, 0, 100), 0);
+    ck_assert_int_eq(set(1, F_UNLCK, EVERYTHING), 0);
+    end();
+}
+END_TEST
+
+static void *release_main(void *handle)
+{
+    fs_release(fx.fs, handle);
+    return NULL;
+}
+
+/* close(2) of what was never locked waits for nobody who is at work on locks. */
+START_TEST(test_released_without_the_table)
+{
+    struct fs_handle *handle = fx_create("other");
+    struct timespec until;
+    pthread_t thread;
+
+    setup();
+    ck_assert_int_eq(set(1, F_WRLCK, EVERYTHING), 0);
+    lock_acquire(&fx.fs->locks.lock);
+    ck_assert_int_eq(pthread_create(&thread, NULL, release_main, handle), 0);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 2;
+    ck_assert_int_eq(pthread_timedjoin_np(thread, NULL, &until), 0);
+    lock_release(&fx.fs->locks.lock);
+    end();
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
     tcase_add_test(tcase, test_conflicts);
@@ -597,6 +739,10 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, test_unlinked_while_locked);
     tcase_add_test(tcase, test_limits);
     tcase_add_test(tcase, test_ten_thousand_locks_of_a_file);
+    tcase_add_test(tcase, test_own_locks_cost_others_nothing);
+    tcase_add_test(tcase, test_circles_among_many_waits);
+    tcase_add_test(tcase, test_many_locks_among_many_owners);
+    tcase_add_test(tcase, test_released_without_the_table);
 }
 
 int main(void)
