@@ -3,6 +3,9 @@
  * Both ends. A request is one packet of a fixed size, and so is its answer; a descriptor may go with
  * either. The child trusts nothing in a request but its size: numbers are looked up in what it was told before
  * it was sealed.
+ *
+ * What asks the mount, or unmounts it, may wait for the server, whose every thread may just ask for groups: so
+ * that is answered by another thread, on a socket of its own.
  */
 #include "transport/keeper.h"
 
@@ -25,7 +28,17 @@
 
 #define SOCKETS_MAX 1024
 
-enum what { ADD_SOCKET, SEAL, OPEN_POOL, REMOVE_SOCKET, ASK, UNMOUNT, DETACH, IS_IN_GROUP };
+enum what {
+    ADD_SOCKET,
+    ADD_MOUNT,
+    SEAL,
+    OPEN_POOL,
+    REMOVE_SOCKET,
+    ASK,
+    UNMOUNT,
+    DETACH,
+    IS_IN_GROUP
+};
 
 struct request {
     uint32_t what;
@@ -34,9 +47,13 @@ struct request {
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 };
 
-struct keeper {
+struct line {
     pthread_mutex_t mutex; /* one request at a time */
     int fd;
+};
+
+struct keeper {
+    struct line main, groups;
     pid_t pid;
 };
 
@@ -97,6 +114,7 @@ static bool packet_receive(int socket, void *bytes, size_t size, int *ret_fd)
 
 struct kept {
     const char *mountpoint; /* NULL: none */
+    dev_t device;           /* of the server's mount, 0: there is none */
     bool sealed;
     int pool; /* O_PATH */
     int count;
@@ -121,6 +139,14 @@ static int add_socket(struct kept *kept, const struct request *request)
     kept->sockets[kept->count].device = stat.st_dev;
     kept->sockets[kept->count].inode = stat.st_ino;
     return kept->count++;
+}
+
+static int add_mount(struct kept *kept, const struct request *request)
+{
+    if (kept->sealed || !kept->mountpoint || kept->device)
+        return -EPERM;
+    kept->device = request->device;
+    return 0;
 }
 
 static int seal(struct kept *kept, int *fd)
@@ -157,6 +183,16 @@ static int remove_socket(const struct kept *kept, int number)
     return unlink(kept->sockets[number].path) < 0 ? -errno : 0;
 }
 
+/* Once: the next one there may have the same number. */
+static int take_away(struct kept *kept, int (*how)(const char *path, dev_t device))
+{
+    int error = kept->device ? how(kept->mountpoint, kept->device) : -EINVAL;
+
+    if (!error)
+        kept->device = 0;
+    return error;
+}
+
 /* 1, 0, -errno. */
 static int is_in_group(pid_t pid, uint64_t group)
 {
@@ -190,6 +226,8 @@ static int answer(struct kept *kept, const struct request *request, int *fd)
     switch (request->what) {
     case ADD_SOCKET:
         return add_socket(kept, request);
+    case ADD_MOUNT:
+        return add_mount(kept, request);
     case SEAL:
         return seal(kept, fd);
     case OPEN_POOL:
@@ -205,14 +243,29 @@ static int answer(struct kept *kept, const struct request *request, int *fd)
     case ASK:
         return kept->mountpoint ? mountpoint_ask(kept->mountpoint) : -EINVAL;
     case UNMOUNT:
-        return kept->mountpoint ? mountpoint_unmount(kept->mountpoint, request->device) : -EINVAL;
+        return take_away(kept, mountpoint_unmount);
     case DETACH:
-        return kept->mountpoint ? mountpoint_detach(kept->mountpoint, request->device) : -EINVAL;
-    case IS_IN_GROUP:
-        return is_in_group(request->number, request->device);
+        return take_away(kept, mountpoint_detach);
     default:
         return -EINVAL;
     }
+}
+
+static void *groups_main(void *arg)
+{
+    struct request request;
+    int socket = *(const int *)arg, fd;
+
+    while (packet_receive(socket, &request, sizeof(request), &fd)) {
+        int32_t result =
+            request.what == IS_IN_GROUP ? is_in_group(request.number, request.device) : -EINVAL;
+
+        if (fd >= 0)
+            close(fd);
+        if (!packet_send(socket, &result, sizeof(result), -1))
+            break;
+    }
+    return NULL;
 }
 
 /* Until the server is gone. */
@@ -235,25 +288,40 @@ static void serve(int socket, const char *mountpoint)
     }
 }
 
+/* All but 0 to 2 and these two. */
+static int close_except(int first, int second)
+{
+    unsigned low = (unsigned)(first < second ? first : second);
+    unsigned high = (unsigned)(first < second ? second : first);
+
+    return (low > 3 && close_range(3, low - 1, 0) < 0) ||
+                   (high > low + 1 && close_range(low + 1, high - 1, 0) < 0) ||
+                   close_range(high + 1, ~0u, 0) < 0
+               ? -errno
+               : 0;
+}
+
 /* Keeps nothing of what the server has inherited, not even the terminal: who waits for those to be closed
  * waits for the server alone. */
-static _Noreturn void child_main(int socket, const char *mountpoint)
+static _Noreturn void child_main(int socket, int groups, const char *mountpoint)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    pthread_t thread;
 
     prctl(PR_SET_NAME, "daxfuse-keeper");
     setsid();
     for (int fd = 0; fd < 3 && null >= 0; fd++)
         dup2(null, fd);
-    if (dup2(socket, 3) != 3 || close_range(4, ~0u, 0) < 0 || fcntl(3, F_SETFD, FD_CLOEXEC) < 0 ||
-        chdir("/") < 0)
+    if (close_except(socket, groups) < 0 || chdir("/") < 0)
         _exit(EXIT_FAILURE);
     /* The server ends it. */
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGQUIT, SIG_IGN);
-    serve(3, mountpoint);
+    if (pthread_create(&thread, NULL, groups_main, &groups) != 0)
+        _exit(EXIT_FAILURE);
+    serve(socket, mountpoint);
     _exit(EXIT_SUCCESS);
 }
 
@@ -262,29 +330,39 @@ static _Noreturn void child_main(int socket, const char *mountpoint)
 int keeper_start(const char *mountpoint, struct keeper **ret_keeper)
 {
     struct keeper *keeper = calloc(1, sizeof(*keeper));
-    int ends[2], error;
+    int main[2], groups[2], error;
 
     if (!keeper)
         return -ENOMEM;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-        goto fail;
-    keeper->pid = fork();
-    if (keeper->pid == 0)
-        child_main(ends[1], mountpoint);
-    error = errno;
-    close(ends[1]);
-    if (keeper->pid < 0) {
-        close(ends[0]);
-        errno = error;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, main) < 0) {
+        error = -errno;
         goto fail;
     }
-    pthread_mutex_init(&keeper->mutex, NULL);
-    keeper->fd = ends[0];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, groups) < 0) {
+        error = -errno;
+        goto fail_main;
+    }
+    keeper->pid = fork();
+    if (keeper->pid == 0)
+        child_main(main[1], groups[1], mountpoint);
+    error = -errno;
+    close(groups[1]);
+    if (keeper->pid < 0)
+        goto fail_groups;
+    close(main[1]);
+    pthread_mutex_init(&keeper->main.mutex, NULL);
+    pthread_mutex_init(&keeper->groups.mutex, NULL);
+    keeper->main.fd = main[0];
+    keeper->groups.fd = groups[0];
     *ret_keeper = keeper;
     return 0;
 
+fail_groups:
+    close(groups[0]);
+fail_main:
+    close(main[0]);
+    close(main[1]);
 fail:
-    error = -errno;
     free(keeper);
     return error;
 }
@@ -292,18 +370,19 @@ fail:
 /* *fd goes with the request, and becomes what comes with the answer, or -1. */
 static int ask(struct keeper *keeper, const struct request *request, int *fd)
 {
+    struct line *line = request->what == IS_IN_GROUP ? &keeper->groups : &keeper->main;
     int32_t result;
     int came = -1;
 
-    pthread_mutex_lock(&keeper->mutex);
-    bool done = packet_send(keeper->fd, request, sizeof(*request), *fd) &&
-                packet_receive(keeper->fd, &result, sizeof(result), &came);
-    pthread_mutex_unlock(&keeper->mutex);
+    pthread_mutex_lock(&line->mutex);
+    bool done = packet_send(line->fd, request, sizeof(*request), *fd) &&
+                packet_receive(line->fd, &result, sizeof(result), &came);
+    pthread_mutex_unlock(&line->mutex);
     *fd = came;
     return done ? result : -EPIPE;
 }
 
-static int ask_plain(struct keeper *keeper, enum what what, int number, dev_t device)
+static int ask_plain(struct keeper *keeper, enum what what, int number, uint64_t device)
 {
     const struct request request = { .what = what, .number = number, .device = device };
     int fd = -1, result = ask(keeper, &request, &fd);
@@ -322,6 +401,11 @@ int keeper_add_socket(struct keeper *keeper, const char *path)
         return -ENAMETOOLONG;
     strcpy(request.path, path);
     return ask(keeper, &request, &fd);
+}
+
+int keeper_add_mount(struct keeper *keeper, dev_t device)
+{
+    return ask_plain(keeper, ADD_MOUNT, 0, device);
 }
 
 int keeper_seal(struct keeper *keeper, int pool_fd)
@@ -361,14 +445,14 @@ int keeper_ask(struct keeper *keeper)
     return ask_plain(keeper, ASK, 0, 0);
 }
 
-int keeper_unmount(struct keeper *keeper, dev_t device)
+int keeper_unmount(struct keeper *keeper)
 {
-    return ask_plain(keeper, UNMOUNT, 0, device);
+    return ask_plain(keeper, UNMOUNT, 0, 0);
 }
 
-int keeper_detach(struct keeper *keeper, dev_t device)
+int keeper_detach(struct keeper *keeper)
 {
-    return ask_plain(keeper, DETACH, 0, device);
+    return ask_plain(keeper, DETACH, 0, 0);
 }
 
 bool keeper_is_in_group(struct keeper *keeper, pid_t pid, gid_t group)
@@ -380,9 +464,11 @@ void keeper_stop(struct keeper *keeper)
 {
     if (!keeper)
         return;
-    close(keeper->fd);
+    close(keeper->main.fd);
+    close(keeper->groups.fd);
     while (waitpid(keeper->pid, NULL, 0) < 0 && errno == EINTR)
         ;
-    pthread_mutex_destroy(&keeper->mutex);
+    pthread_mutex_destroy(&keeper->main.mutex);
+    pthread_mutex_destroy(&keeper->groups.mutex);
     free(keeper);
 }

@@ -7,7 +7,8 @@
  * are its own; keeper_seal() ends that. From then on it can be asked only for these: whoever takes over the
  * server gets nothing else from it. It ends with the server, whichever way that ends.
  *
- * Calls come from any thread, one at a time is answered. After a keeper that was killed they fail.
+ * Calls come from any thread, one at a time is answered; but keeper_is_in_group waits for no other call. After
+ * a keeper that was killed they fail.
  */
 #ifndef DAXFUSE_TRANSPORT_KEEPER_H
 #define DAXFUSE_TRANSPORT_KEEPER_H
@@ -22,6 +23,8 @@ int keeper_start(const char *mountpoint, struct keeper **ret_keeper);
 
 /* Before keeper_seal: a socket's file, as it is now. Its number, from 0, or -errno. */
 int keeper_add_socket(struct keeper *keeper, const char *path);
+/* Once: the server's mount is this one. -errno. */
+int keeper_add_mount(struct keeper *keeper, dev_t device);
 /* POOL_FD: of the pool; the keeper gets none of its locks. -errno. */
 int keeper_seal(struct keeper *keeper, int pool_fd);
 
@@ -31,10 +34,10 @@ int keeper_open_pool(struct keeper *keeper, bool read_only);
 /* Removes a socket's file if it is still that one. */
 void keeper_remove_socket(struct keeper *keeper, int number);
 
-/* Of transport/mountpoint.h. */
+/* Of transport/mountpoint.h, for the server's mount. -EINVAL: there is none, or none any more. */
 int keeper_ask(struct keeper *keeper);
-int keeper_unmount(struct keeper *keeper, dev_t device);
-int keeper_detach(struct keeper *keeper, dev_t device);
+int keeper_unmount(struct keeper *keeper);
+int keeper_detach(struct keeper *keeper);
 
 /* Whether the groups of a process, as they are now, have GROUP. false also when it is gone. */
 bool keeper_is_in_group(struct keeper *keeper, pid_t pid, gid_t group);

@@ -3,12 +3,14 @@
  * what it will not. Each in a process of its own. The whole sandbox: test/badinput/sandbox.sh. */
 #include "media/persist.h"
 #include "transport/keeper.h"
+#include "transport/mountpoint.h"
 #include "transport/seccomp.h"
 #include "transport/vhost/kick.h"
 
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,6 +19,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -426,9 +429,88 @@ START_TEST(is_sealed)
     keeper_remove_socket(keeper, 0);
     ck_assert_int_eq(access(socket_path, F_OK), 0);
     ck_assert_int_eq(keeper_ask(keeper), -EINVAL); /* there is no mountpoint */
-    ck_assert_int_eq(keeper_unmount(keeper, 0), -EINVAL);
-    ck_assert_int_eq(keeper_detach(keeper, 0), -EINVAL);
+    ck_assert_int_eq(keeper_unmount(keeper), -EINVAL);
+    ck_assert_int_eq(keeper_detach(keeper), -EINVAL);
     close(fd);
+}
+END_TEST
+
+/* Another keeper, of a mountpoint in a namespace of mounts of this test's. False: that is not to be had. */
+static bool keep_mountpoint(char *ret_path, size_t size)
+{
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return false;
+    snprintf(ret_path, size, "%s/mount", folder);
+    ck_assert_int_eq(mkdir(ret_path, 0700), 0);
+    keeper_stop(keeper);
+    ck_assert_int_eq(keeper_start(ret_path, &keeper), 0);
+    return true;
+}
+
+/* What is mounted there before or after the server's own mount stays. */
+START_TEST(unmounts_its_own)
+{
+    char path[80];
+    dev_t device;
+
+    if (!keep_mountpoint(path, sizeof(path)))
+        return;
+    ck_assert_int_eq(mount("own", path, "tmpfs", 0, ""), 0);
+    ck_assert_int_eq(keeper_unmount(keeper), -EINVAL); /* not yet */
+    ck_assert(mountpoint_look(path, &device));
+    ck_assert_int_eq(keeper_add_mount(keeper, device), 0);
+    ck_assert_int_eq(keeper_add_mount(keeper, device), -EPERM);
+    ck_assert_int_eq(keeper_seal(keeper, pool), 0);
+    ck_assert_int_eq(mount("theirs", path, "tmpfs", 0, ""), 0);
+    ck_assert_int_eq(keeper_unmount(keeper), -ESTALE);
+    ck_assert_int_eq(keeper_detach(keeper), -ESTALE);
+    ck_assert_int_eq(umount(path), 0);
+    ck_assert_int_eq(keeper_unmount(keeper), 0);
+    ck_assert_int_eq(mount("theirs", path, "tmpfs", 0, ""), 0);
+    ck_assert_int_eq(keeper_unmount(keeper), -EINVAL);
+    ck_assert_int_eq(umount(path), 0);
+    /* There was none. */
+    keeper_stop(keeper);
+    ck_assert_int_eq(keeper_start(path, &keeper), 0);
+    ck_assert_int_eq(keeper_seal(keeper, pool), 0);
+    ck_assert_int_eq(mount("theirs", path, "tmpfs", 0, ""), 0);
+    ck_assert(mountpoint_look(path, &device));
+    ck_assert_int_eq(keeper_add_mount(keeper, device), -EPERM);
+    ck_assert_int_eq(keeper_unmount(keeper), -EINVAL);
+    ck_assert_int_eq(keeper_detach(keeper), -EINVAL);
+    ck_assert_int_eq(umount(path), 0);
+}
+END_TEST
+
+static void *ask_main(void *arg)
+{
+    (void)arg;
+    return (void *)(intptr_t)keeper_ask(keeper);
+}
+
+/* Who waits for the mount keeps nobody from asking whom the mount's answer may wait for. */
+START_TEST(tells_groups_meanwhile)
+{
+    char path[80], options[80];
+    pthread_t thread;
+    void *result;
+
+    if (!keep_mountpoint(path, sizeof(path)))
+        return;
+    int fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fuse);
+    if (fuse < 0 || mount("slow", path, "fuse", 0, options) < 0)
+        return;
+    ck_assert_int_eq(pthread_create(&thread, NULL, ask_main, NULL), 0);
+    usleep(100000);
+    ck_assert_int_eq(pthread_tryjoin_np(thread, NULL), EBUSY);
+    ck_assert_int_eq(setgroups(1, (const gid_t[]){ 4711 }), 0);
+    ck_assert(keeper_is_in_group(keeper, getpid(), 4711));
+    ck_assert(!keeper_is_in_group(keeper, getpid(), 4712));
+    close(fuse);
+    ck_assert_int_eq(pthread_join(thread, &result), 0);
+    ck_assert_int_lt((int)(intptr_t)result, 0);
+    umount2(path, MNT_DETACH);
 }
 END_TEST
 
@@ -447,6 +529,8 @@ int main(void)
     tcase_add_test(outside, opens_the_pool_anew);
     tcase_add_test(outside, removes_its_own);
     tcase_add_test(outside, is_sealed);
+    tcase_add_test(outside, unmounts_its_own);
+    tcase_add_test(outside, tells_groups_meanwhile);
     suite_add_tcase(suite, outside);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -272,6 +272,8 @@ int door_open(struct fs *fs, const struct door_options *options, struct door **r
         goto fail;
     }
     mountpoint_look(options->mountpoint, &door->device);
+    if (options->keeper)
+        (void)keeper_add_mount(options->keeper, door->device);
     *ret_door = door;
     return 0;
 
@@ -337,8 +339,7 @@ void door_stop(struct door *door)
 
     if (atomic_exchange(&door->stopping, true))
         return;
-    error = keeper ? keeper_unmount(keeper, door->device)
-                   : mountpoint_unmount(mountpoint, door->device);
+    error = keeper ? keeper_unmount(keeper) : mountpoint_unmount(mountpoint, door->device);
     if (error == -ESTALE)
         log_warn("%s: the mount is detached or hidden: ended without an unmount", mountpoint);
     else if (error == -EBUSY)
@@ -369,7 +370,7 @@ void door_detach(struct door *door)
     if (door->options.keeper) {
         /* In this order: the keeper itself may wait for an answer from here. */
         connection_close(door);
-        (void)keeper_detach(door->options.keeper, door->device);
+        (void)keeper_detach(door->options.keeper);
     } else if (is_anothers(door)) {
         connection_close(door); /* libfuse would unmount by the path */
     } else {
