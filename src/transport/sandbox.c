@@ -56,7 +56,8 @@ static int map_ids(uid_t uid, gid_t gid)
     return write_file("/proc/self/gid_map", line);
 }
 
-static int unshare_all(char **ret_message)
+/* Sets *ret_inside when there is no way back. */
+static int unshare_all(bool *ret_inside, char **ret_message)
 {
     int flags = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
     uid_t uid = geteuid();
@@ -67,12 +68,14 @@ static int unshare_all(char **ret_message)
         if (unshare(flags) < 0)
             return message_set(ret_message, -errno, "namespaces cannot be made: %s",
                                strerror(errno));
+        *ret_inside = true;
         return 0;
     }
     if (unshare(flags | CLONE_NEWUSER) < 0)
         return message_set(ret_message, -errno,
                            "namespaces cannot be made by this user: %s: run it as root",
                            strerror(errno));
+    *ret_inside = true;
     error = map_ids(uid, gid);
     if (error) {
         errno = -error;
@@ -98,9 +101,9 @@ static int empty_root(char **ret_message)
     return 0;
 }
 
-static int enter_namespaces(char **ret_message)
+static int enter_namespaces(bool *ret_inside, char **ret_message)
 {
-    int error = unshare_all(ret_message);
+    int error = unshare_all(ret_inside, ret_message);
 
     return error ? error : empty_root(ret_message);
 }
@@ -122,17 +125,17 @@ static int enter_chroot(char **ret_message)
     return error;
 }
 
-/* Sets *mode to what there is in the end. */
+/* Sets *mode to what there is in the end. Half of a sandbox is none: something is wrong then. */
 static int enter_mode(enum sandbox_mode *mode, char **ret_message)
 {
-    bool any = *mode == SANDBOX_AUTO;
+    bool any = *mode == SANDBOX_AUTO, inside = false;
     int error = 0;
 
     if (any)
         *mode = SANDBOX_NAMESPACE;
     if (*mode == SANDBOX_NAMESPACE) {
-        error = enter_namespaces(ret_message);
-        if (!error || !any)
+        error = enter_namespaces(&inside, ret_message);
+        if (!error || !any || inside)
             return error;
         log_warn("--sandbox namespace: %s", *ret_message ? *ret_message : strerror(-error));
         free(*ret_message);

@@ -28,7 +28,8 @@ struct sandbox_options {
     enum sandbox_seccomp seccomp;
 };
 
-/* No new privileges, namespaces or root, no capabilities, system calls: 0; -errno, with a malloc'ed sentence or
+/* No new privileges, namespaces or root, no capabilities, system calls: 0; -errno, also when namespaces could be
+ * entered and not be made what they should be, whatever the mode, with a malloc'ed sentence or
  * NULL in *ret_message: the process is of no use then. */
 int sandbox_enter(const struct sandbox_options *options, char **ret_message);
 

@@ -16,6 +16,7 @@ sandbox() {
     sandbox_default
     sandbox_mounted
     sandbox_impossible
+    sandbox_half
     sandbox_of_user
     expect sandbox:fsck "$OUT/bin/fsck.daxfuse" -n pool
     cd ..
@@ -212,6 +213,23 @@ sandbox_impossible() {
     expect sandbox:warns grep -q 'warning: --sandbox namespace' <<<"$said"
     sandbox_threads sandbox:warned kill
     expect sandbox:warned-stop sandbox_stop
+}
+
+# Namespaces can be had, but no root in them, which is no mount where it starts: half of a sandbox, and nothing
+# is served.
+sandbox_half() {
+    # shellcheck disable=SC2016
+    local inside='for folder in usr bin lib lib64 proc dev; do
+        [ -d /$folder ] || continue
+        mkdir -p jail/$folder && mount --rbind /$folder jail/$folder || exit 9
+    done
+    exec chroot jail /daxfuse /pool --vhost-user /sock'
+    mkdir -p jail
+    cp --sparse=always pool jail
+    cp -L "$OUT/bin/daxfuse" jail
+    refused sandbox:half 1 'no sandbox: an empty root cannot be mounted|||--sandbox' \
+        unshare -m sh -c "$inside"
+    rm -rf --one-file-system jail
 }
 
 # Somebody else than root has namespaces by one of users.
