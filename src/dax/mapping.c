@@ -472,9 +472,40 @@ void dax_fill(struct dax_registry *registry, struct dax_file *file, uint64_t chu
     }
 }
 
+/* BUSY, and as it was WAS. */
+static int unmap(struct dax_registry *registry, struct mapping *mapping, enum mapping_state was,
+                 dax_gone_fn gone, void *arg)
+{
+    int r = mapping->door->mapper->unmap(mapping->door->arg, mapping->slot);
+
+    if (r == 0) {
+        mapping_end(registry, mapping, gone, arg);
+        return 0;
+    }
+    mapping_stay(registry, mapping, r == -ETIMEDOUT ? MAPPING_STUCK : was);
+    return r == -ETIMEDOUT ? -EIO : r;
+}
+
+void dax_unstick(struct dax_registry *registry, struct dax_door *door, uint64_t slot,
+                 dax_gone_fn gone, void *arg)
+{
+    struct mapping *mapping;
+
+    lock_acquire(&registry->lock);
+    mapping = door->stopped ? NULL : door->by_slot[slot];
+    if (mapping && mapping->state == MAPPING_STUCK)
+        busy_begin(mapping);
+    else
+        mapping = NULL;
+    lock_release(&registry->lock);
+    if (mapping)
+        (void)unmap(registry, mapping, MAPPING_STUCK, gone, arg);
+}
+
 int dax_unmap(struct dax_registry *registry, struct dax_door *door, uint64_t slot,
               const struct lock_wait *wait, dax_gone_fn gone, void *arg)
 {
+    enum mapping_state was = MAPPING_LIVE;
     struct mapping *mapping = NULL;
     int r;
 
@@ -482,20 +513,12 @@ int dax_unmap(struct dax_registry *registry, struct dax_door *door, uint64_t slo
     r = slot_find(registry, door, slot, wait, &mapping);
     if (r == 0 && !mapping)
         r = -ENOENT;
-    if (r == 0 && mapping->state == MAPPING_STUCK)
-        r = -EIO;
-    if (r == 0)
-        busy_begin(mapping);
-    lock_release(&registry->lock);
-    if (r < 0)
-        return r;
-    r = door->mapper->unmap(door->arg, slot);
     if (r == 0) {
-        mapping_end(registry, mapping, gone, arg);
-        return 0;
+        was = mapping->state;
+        busy_begin(mapping);
     }
-    mapping_stay(registry, mapping, r == -ETIMEDOUT ? MAPPING_STUCK : MAPPING_LIVE);
-    return r == -ETIMEDOUT ? -EIO : r;
+    lock_release(&registry->lock);
+    return r < 0 ? r : unmap(registry, mapping, was, gone, arg);
 }
 
 /* ---- questions ---------------------------------------------------------------------------------- */

@@ -14,8 +14,9 @@
  *    shared at least; one that shows zeros becomes one that shows a piece only under the exclusive one.
  *    So who holds a range exclusively sees no mapping appear there, and may see mappings go.
  * M4 All mappings of a chunk that show a piece show the same one.
- * M5 A mapping of which nobody knows whether it still is there is STUCK. It ends when the door is over
- *    (dax_door_over), and not before; so do all mappings of a door that was stopped and is not resumed.
+ * M5 A mapping of which nobody knows whether it still is there is STUCK. It ends when the mapper has unmapped
+ *    it after all, which is tried when its slot is wanted or given up; or when the door is over
+ *    (dax_door_over), as do all mappings of a door that was stopped and is not resumed.
  *
  * A fault waits, with its range held, for a slot that is BUSY; whoever made it so needs no range to
  * finish. A take-away waits likewise. Mapper calls are limited in time, hence so are these waits.
@@ -128,6 +129,9 @@ int dax_begin(struct dax_registry *registry, struct dax_door *door, struct dax_f
  * mapping that shows nothing is abandoned; otherwise it is LIVE as it was, or STUCK: -EIO. */
 int dax_show(struct dax_registry *registry, struct mapping *mapping, uint64_t offset, bool write,
              dax_gone_fn gone, void *arg);
+/* Before dax_begin, with no range held: tries to end what is STUCK there. Does not wait for others. */
+void dax_unstick(struct dax_registry *registry, struct dax_door *door, uint64_t slot,
+                 dax_gone_fn gone, void *arg);
 /* As if dax_begin had not been. */
 void dax_abandon(struct dax_registry *registry, struct mapping *mapping, dax_gone_fn gone,
                  void *arg);

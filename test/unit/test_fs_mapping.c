@@ -231,12 +231,17 @@ START_TEST(test_who_can_be_revoked_is)
     ck_assert_ptr_nonnull(window_at(&b, 4, 0));
     ck_assert_ptr_null(window_at(&b, 5, 0));
     ck_assert_uint_eq(fx_attr(ino).blocks, 513);
-    /* A revocation that fails makes it one that cannot, until the door is over. */
+    /* A revocation that fails makes it one that cannot, until it is unmapped or the door is over. */
     ck_assert_int_eq(fault(&b, handle, CHUNK, 5, true), 0);
     b.fails[WINDOW_REVOKE] = -ETIMEDOUT;
     ck_assert_int_eq(truncate_to(handle, 1), 0);
     ck_assert_uint_eq(fx_attr(ino).blocks, 1024);
+    b.fails[WINDOW_UNMAP] = -ETIMEDOUT;
     ck_assert_int_eq(unmap(&b, 5), -EIO);
+    b.fails[WINDOW_UNMAP] = -ENODEV;
+    ck_assert_int_eq(unmap(&b, 5), -ENODEV);
+    fs_settle(fx.fs);
+    ck_assert_uint_eq(fx_attr(ino).blocks, 1024);
     fs_door_stop(fx.fs, &b.door);
     fs_door_over(fx.fs, &b.door);
     fs_settle(fx.fs);
@@ -520,11 +525,21 @@ START_TEST(test_a_mapper_that_fails)
     ck_assert_int_eq(unmap(&a, 0), -ENOENT);
     /* No answer: it counts as mapped. */
     a.fails[WINDOW_MAP] = -ETIMEDOUT;
+    a.fails[WINDOW_UNMAP] = -EIO;
     ck_assert_int_eq(fault(&a, handle, 0, 0, true), -EIO);
     ck_assert_int_eq(fault(&a, handle, 0, 0, true), -EBUSY);
     ck_assert_int_eq(truncate_to(handle, 0), 0);
     ck_assert_uint_eq(fx_attr(ino).blocks, 512);
-    a.fails[WINDOW_MAP] = 0;
+    /* What can be unmapped after all is in nobody's way. */
+    a.fails[WINDOW_MAP] = a.fails[WINDOW_UNMAP] = 0;
+    ck_assert_int_eq(truncate_to(handle, CHUNK), 0);
+    ck_assert_int_eq(fault(&a, handle, 0, 0, true), 0);
+    ck_assert_uint_eq(a.calls[WINDOW_UNMAP], 2);
+    a.fails[WINDOW_UNMAP] = -ETIMEDOUT;
+    ck_assert_int_eq(unmap(&a, 0), -EIO);
+    a.fails[WINDOW_UNMAP] = 0;
+    ck_assert_int_eq(unmap(&a, 0), 0);
+    ck_assert_int_eq(unmap(&a, 0), -ENOENT);
     fs_release(fx.fs, handle);
 }
 END_TEST

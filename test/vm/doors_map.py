@@ -161,6 +161,24 @@ def by_flag(guest, server):
     server.here('verify', 'io', '/without', '4M', 2)
 
 
+def reset(guest, server):
+    """QEMU tells nobody of it, and maps nothing any more: the next kernel finds the bytes, and its stores count."""
+    run('truncate', '-s', '4M', server.path('reset-hole'))
+    for seed in 1, 2:
+        guest.run('guest stamp map /mnt/reset 12M %d' % seed)
+        hole = Held(guest, '/mnt/reset-hole', '4M')
+        hole.do('zero', 0, 4 * MIB)
+        expect(len(server.mappings('A')) >= 8, 'pieces: %s' % server.mappings('A'))
+        guest.reboot(reset=True)
+        guest.run('grep -q " /mnt virtiofs " /proc/mounts')
+        expect(not server.mappings('A'), 'what the last one had mapped: %s' % server.mappings('A'))
+        guest.run('guest verify map /mnt/reset 12M %d' % seed)
+    guest.run('guest stamp map /mnt/reset 12M 3')
+    server.here('verify', 'io', '/reset', '12M', 3)
+    server.here('part', 'store', '/reset', 0, 4096, 4)
+    guest.run('guest part has /mnt/reset 0 4096 4')
+
+
 def group(cases, work, image, program):
     with Server(work, 'map', {'A': '', 'B': 'dax=inode', 'P': 'window=0'}, program) as server:
         with vm.Guest(work, [server.window('A')], ['A:/mnt:dax=always'], image, 'always') as guest:
@@ -175,6 +193,11 @@ def group(cases, work, image, program):
             cases.case('checks-inode', checks, guest, server, 'inode')
             cases.case('no-option', by_size, guest, server, 'rw')
             cases.case('never', never, guest, server)
+            guest.run('umount /mnt')
+            guest.power_off()
+        with vm.Guest(work, [server.window('A')], ['A:/mnt:dax=always'], image, 'reset',
+                      reboots=True) as guest:
+            cases.case('reset', reset, guest, server)
             guest.run('umount /mnt')
             guest.power_off()
         with vm.Guest(work, [server.window('B')], ['B:/mnt:dax=inode'], image, 'flag') as guest:

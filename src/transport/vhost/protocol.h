@@ -32,12 +32,12 @@
 #define VHOST_USER_PROTOCOL_F_SHMEM (1ull << 22)
 
 /*
- * What we offer. Not: LOG_SHMFD and VHOST_F_LOG_ALL, so that nobody migrates; STATUS, as QEMU sets it
- * to 0 also when a guest is only paused. RESET_DEVICE is what tells a reset from a pause, where a VMM
- * sends it; QEMU's generic device does not (backend.c). If asked to: CONFIGURE_MEM_SLOTS, without
- * which QEMU 11.1 does not start a device with more than a few pieces in its window again, and with
- * which it ends the VM at 512 of them. With a window: SHMEM, and SHARED_OBJECT, of which we have none,
- * for channel.h.
+ * What we offer. Not: LOG_SHMFD and VHOST_F_LOG_ALL, so that nobody migrates; STATUS, as QEMU sets
+ * it to 0 also when a guest is only paused. RESET_DEVICE is what tells a reset from a pause, where
+ * a VMM sends it; QEMU's generic device does not (backend.c). If asked to: CONFIGURE_MEM_SLOTS,
+ * without which QEMU 11.1 does not start a device with more than a few pieces in its window again,
+ * and with which it ends the VM at 512 of them. With a window: SHMEM, and SHARED_OBJECT, of which
+ * we have none, for channel.h.
  */
 #define VHOST_FEATURES \
  (VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VHOST_USER_F_PROTOCOL_FEATURES)

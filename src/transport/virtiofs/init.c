@@ -49,10 +49,10 @@ static int session_end(struct guest *guest, enum guest_state state)
     guest_forget_locks(guest);
     handles_clear(&guest->handles, epoch);
     nodes_clear(&guest->nodes, epoch);
-    if (guest->options.renew)
-        r = guest->options.renew(guest->options.arg);
     if (dax_door)
         (void)fs_unmap_all(guest->options.fs, NULL, dax_door); /* what fails stays pinned */
+    if (guest->options.renew)
+        r = guest->options.renew(guest->options.arg);
     return r;
 }
 

@@ -56,11 +56,13 @@ static int slot_show(struct window *window, uint64_t slot, uint64_t offset)
     window->slots[slot].offset = offset;
     window->calls++;
     pthread_mutex_unlock(&window->mutex);
-    r = vhost_shm_map(window->device, fd, offset, slot << DAX_CHUNK_SHIFT, DAX_CHUNK_SIZE, true,
-                      deadline());
+    r = vhost_shm_map(window->device, fd, offset, slot << DAX_CHUNK_SHIFT, DAX_CHUNK_SIZE,
+                      !window->read_only, deadline());
     pthread_mutex_lock(&window->mutex);
     if (r < 0 && r != -ETIMEDOUT)
         window->slots[slot].offset = before;
+    window->slots[slot].unknown = r == -ETIMEDOUT;
+    window->unsure |= r == -ETIMEDOUT;
     if (--window->calls == 0) {
         if (window->left)
             pool_fd_close(window);
@@ -72,7 +74,7 @@ static int slot_show(struct window *window, uint64_t slot, uint64_t offset)
 
 static int window_map(void *arg, uint64_t slot, uint64_t offset, bool writable)
 {
-    (void)writable; /* there is no other way */
+    (void)writable; /* by the guest's first store it is */
     return slot_show(arg, slot, offset);
 }
 
@@ -81,24 +83,55 @@ static int window_map_zeros(void *arg, uint64_t slot)
     return slot_show(arg, slot, 0);
 }
 
+static int slot_hide(struct window *window, uint64_t slot)
+{
+    return vhost_shm_unmap(window->device, slot << DAX_CHUNK_SHIFT, DAX_CHUNK_SIZE, deadline());
+}
+
+/* Unmapping was refused: because nothing is there, or it is and cannot be unmapped. To be sure it is mapped
+ * again, and then unmapped. */
+static int slot_make_known(struct window *window, uint64_t slot)
+{
+    uint64_t offset;
+    int r;
+
+    pthread_mutex_lock(&window->mutex);
+    offset = window->slots[slot].offset;
+    window->slots[slot].offset = NOTHING;
+    pthread_mutex_unlock(&window->mutex);
+    r = slot_show(window, slot, offset);
+    if (r == 0)
+        r = slot_hide(window, slot);
+    pthread_mutex_lock(&window->mutex);
+    window->slots[slot].offset = offset;
+    pthread_mutex_unlock(&window->mutex);
+    return r;
+}
+
 static int window_unmap(void *arg, uint64_t slot)
 {
     struct window *window = arg;
+    bool unknown;
     int r;
 
     pthread_mutex_lock(&window->mutex);
     r = window->runs && !window->left ? 0 : -ENODEV;
-    window->slots[slot].ends = r == 0;
+    unknown = window->slots[slot].unknown;
+    window->slots[slot].ends = r == 0 || unknown;
     while (r == 0 && window->slots[slot].users > 0) /* copies: short, and they wait for nobody */
         pthread_cond_wait(&window->idle, &window->mutex);
     pthread_mutex_unlock(&window->mutex);
     if (r < 0)
         return r;
-    r = vhost_shm_unmap(window->device, slot << DAX_CHUNK_SHIFT, DAX_CHUNK_SIZE, deadline());
+    r = slot_hide(window, slot);
+    if (r == -EIO && unknown)
+        r = slot_make_known(window, slot);
     pthread_mutex_lock(&window->mutex);
     if (r == 0)
         window->slots[slot].offset = NOTHING;
-    window->slots[slot].ends = r == -ETIMEDOUT;
+    unknown = r == -ETIMEDOUT || (r < 0 && unknown);
+    window->slots[slot].ends = window->slots[slot].unknown = unknown;
+    window->unsure |= r < 0 && r != -ENODEV;
     pthread_mutex_unlock(&window->mutex);
     return r;
 }
@@ -246,13 +279,16 @@ void window_left(struct window *window)
 int window_renew(struct window *window)
 {
     uint64_t until = clock_now() + RENEW_NS;
+    bool left, unsure;
     int r;
 
     pthread_mutex_lock(&window->mutex);
-    r = window->left;
+    left = window->left;
+    unsure = window->unsure;
     pthread_mutex_unlock(&window->mutex);
-    if (r == 0)
+    if (!left && !unsure)
         return 0;
+    window_left(window);
     while (fs_door_is_quarantined(window->fs, &window->door)) {
         if (clock_now() > until) {
             log_warn("%s: somebody still maps what the last guest was given", window->door.name);
@@ -263,11 +299,15 @@ int window_renew(struct window *window)
     pthread_mutex_lock(&window->mutex);
     while (window->calls > 0)
         pthread_cond_wait(&window->idle, &window->mutex);
-    for (uint64_t i = 0; i < window->door.slots; i++)
+    for (uint64_t i = 0; i < window->door.slots; i++) {
+        while (window->slots[i].users > 0)
+            pthread_cond_wait(&window->idle, &window->mutex);
         window->slots[i] = (struct window_slot){ .offset = NOTHING };
+    }
     descriptors_close(window);
     r = window->runs ? descriptors_open(window) : -ECANCELED;
     window->left = r < 0;
+    window->unsure = false;
     pthread_mutex_unlock(&window->mutex);
     if (r < 0)
         log_warn("%s: the window cannot be used: %s", window->door.name, strerror(-r));
@@ -287,7 +327,7 @@ static void base_learn(struct window *window, const struct vhost_region *region)
 {
     uint64_t found = 0;
 
-    if (region->size != DAX_CHUNK_SIZE || region->fd_offset == 0)
+    if (window->left || region->size != DAX_CHUNK_SIZE || region->fd_offset == 0)
         return;
     for (uint64_t i = 0; i < window->door.slots; i++) {
         if (window->slots[i].offset != region->fd_offset)
@@ -327,7 +367,7 @@ int window_outside(struct window *window, uint64_t address, size_t length, bool 
     at = address - window->base;
     slot = at >> DAX_CHUNK_SHIFT;
     inside = at % DAX_CHUNK_SIZE;
-    if (window->base == 0 || address < window->base || slot >= window->door.slots)
+    if (window->left || window->base == 0 || address < window->base || slot >= window->door.slots)
         goto out;
     found = &window->slots[slot];
     /* What a guest stores to zeros nobody would see. */

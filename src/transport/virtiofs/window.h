@@ -8,11 +8,14 @@
  * the registry never calls with a lock held.
  *
  * What a VMM does (QEMU 11.1, measured) decides the rest:
- * - it cannot replace a mapping in one step, revoke one, or map read-only. So there is no revoke, and a
- *   slot is mapped writable at once: the guest's first store finds it so.
+ * - it cannot replace a mapping in one step, revoke one, or map read-only, which is asked for only where
+ *   the export is. So there is no revoke, and a slot is mapped writable at once: the guest's first store
+ *   finds it so.
  * - while its device stands (the guest is paused) it must not be asked for anything, and keeps what it maps.
  * - after a reset of the device, or when it is gone, it maps nothing any more at some moment that it does
  *   not tell. The descriptor's lock does (media/pool.h): until then what was mapped is in quarantine.
+ * - nor does it always tell of a reset. It then refuses to unmap what it has no more; but so may one that
+ *   has it. So the next guest begins as if there had been one: it is the lock that is believed.
  */
 #ifndef DAXFUSE_TRANSPORT_VIRTIOFS_WINDOW_H
 #define DAXFUSE_TRANSPORT_VIRTIOFS_WINDOW_H
@@ -27,6 +30,7 @@ struct window_slot {
     uint64_t offset; /* of the pool; 0: zeros; UINT64_MAX: nothing */
     uint32_t users;  /* copies under way, by the guest's address */
     bool ends;       /* it is about to be unmapped: no new users */
+    bool unknown;    /* whether it is mapped: an answer did not come in time */
 };
 
 struct window {
@@ -43,7 +47,8 @@ struct window {
     uint32_t calls;      /* that use a descriptor: it is not closed under them */
     bool runs;           /* the device's queues do */
     bool left;           /* the VMM has nothing mapped, or is about to; no guest since */
-    int fd, zeros;       /* of the pool; of 2 MiB of zeros, this VMM's own. -1: none */
+    bool unsure;   /* it did not do as it was asked: maybe it maps what the slots do not say */
+    int fd, zeros; /* of the pool; of 2 MiB of zeros, this VMM's own. -1: none */
     uint8_t *zeros_seen; /* as the guest may ask us to read it */
     uint64_t base;       /* the guest's address of the window; 0: not known yet */
     struct window_slot slots[];
