@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "transport/vhost/device.h"
+#include "transport/vhost/signal.h"
 
 #include <dirent.h>
 #include <err.h>
@@ -383,8 +384,8 @@ static void drain(int ms)
 
 static void send_message(const struct command *command)
 {
-    static const uint8_t known[] = { 1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12,
-                                     13, 14, 15, 16, 17, 18, 21, 24, 25, 34, 44 };
+    static const uint8_t known[] = { 1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13,
+                                     14, 15, 16, 17, 18, 21, 24, 25, 34, 44, 36, 37, 38 };
     static const uint16_t sizes[] = { 8, 0, 8, 40, 12, 72, 56, 268, 264, 16, 104 };
     uint32_t request = command->kind & 0x80 ? (uint32_t)number(command->number[0])
                                             : known[command->kind % sizeof(known)];
@@ -397,7 +398,9 @@ static void send_message(const struct command *command)
         uint64_t word[64];
         struct vhost_user_vring_addr addr;
         struct vhost_user_config config;
+        struct vhost_user_slot slot;
     } payload = { .word = { 0 } };
+    struct vhost_user_memory table;
     int fds[16];
 
     for (unsigned i = 0; i < 6; i++)
@@ -420,6 +423,17 @@ static void send_message(const struct command *command)
     case VHOST_USER_SET_VRING_ENABLE:
         payload.word[0] = command->index % 8u | (uint64_t)(command->number[0] % 300) << 32;
         size = 8;
+        break;
+    case VHOST_USER_ADD_MEM_REG:
+    case VHOST_USER_REM_MEM_REG:
+        vmm_memory_table(&vmm, &table);
+        payload.slot.region = table.regions[command->index & 1];
+        if (command->index & 2) /* another one, behind these */
+            payload.slot.region.guest_address += vmm.region * 2 * (1 + command->number[0] % 40);
+        if (command->index & 4)
+            payload.slot.region.size = number(command->number[1]);
+        size = 40;
+        count = command->index & 8 ? count : request == VHOST_USER_ADD_MEM_REG;
         break;
     case VHOST_USER_GET_CONFIG:
     case VHOST_USER_SET_CONFIG:
@@ -645,6 +659,28 @@ static unsigned open_fds(void)
     return count;
 }
 
+/* One for all inputs: to end one takes the kernel longer than most inputs do. */
+static aio_context_t signals;
+
+int __real_vhost_signals_start(struct vhost_signals *new);
+int __wrap_vhost_signals_start(struct vhost_signals *new);
+void __wrap_vhost_signals_destroy(struct vhost_signals *old);
+
+int __wrap_vhost_signals_start(struct vhost_signals *new)
+{
+    int error = signals ? 0 : __real_vhost_signals_start(new);
+
+    if (!error && !signals)
+        signals = new->context;
+    new->context = signals;
+    return error;
+}
+
+void __wrap_vhost_signals_destroy(struct vhost_signals *old)
+{
+    close(old->null);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
     struct vhost_options options = {
@@ -662,6 +698,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     vmm.fd = pair[0];
     options.fd = pair[1];
     options.shm_size = input[0] & 1 ? WINDOW : 0;
+    options.mem_slots = input[0] & 0x10;
     for (unsigned i = 0; i < VMM_QUEUES; i++)
         vmm_ring_clear(&vmm, i);
     hold = false;
@@ -743,7 +780,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *input, size_t size, size_t room, unsigne
     if (room < 1 + sizeof(command))
         return size;
     if (size == 0) {
-        input[0] = (uint8_t)dice(16);
+        input[0] = (uint8_t)dice(32);
         size = 1;
     }
     if (count == 0 || (dice(2) && 1 + (count + 1) * sizeof(command) <= room)) {
@@ -756,7 +793,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *input, size_t size, size_t room, unsigne
     at = 1 + dice((uint32_t)count) * sizeof(command);
     switch (dice(6)) {
     case 0:
-        input[0] ^= (uint8_t)(1u << dice(4));
+        input[0] ^= (uint8_t)(1u << dice(5));
         return size;
     case 1:
         memmove(input + at, input + at + sizeof(command), size - at - sizeof(command));

@@ -332,7 +332,7 @@ bool vmm_channel_answer(int channel, enum vmm_answer answer, int ms, int *keep,
         uint64_t result;
     } __attribute__((packed)) reply = { .result = answer == VMM_NO };
     char control[CMSG_SPACE(8 * sizeof(int))] __attribute__((aligned(8)));
-    struct iovec vector = { &asked, sizeof(struct vhost_user_header) + sizeof(asked.map) };
+    struct iovec vector = { &asked, sizeof(asked.header) };
     struct msghdr message = { .msg_iov = &vector,
                               .msg_iovlen = 1,
                               .msg_control = control,
@@ -343,7 +343,8 @@ bool vmm_channel_answer(int channel, enum vmm_answer answer, int ms, int *keep,
     if (channel < 0 || poll(&polled, 1, ms) != 1)
         return false;
     ssize_t got = recvmsg(channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (got <= 0)
+    if (got != (ssize_t)sizeof(asked.header) || asked.header.size > sizeof(asked.map) ||
+        recv(channel, &asked.map, asked.header.size, MSG_DONTWAIT) != (ssize_t)asked.header.size)
         return false;
     for (struct cmsghdr *part = CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part))
         for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= part->cmsg_len; i++) {
@@ -382,5 +383,8 @@ bool vmm_channel_answer(int channel, enum vmm_answer answer, int ms, int *keep,
         break;
     }
     (void)send(channel, &reply, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    /* And the one that was sent along. */
+    if (answer <= VMM_NO && asked.header.request != VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE)
+        (void)vmm_channel_answer(channel, VMM_NO, 0, NULL, NULL);
     return true;
 }
