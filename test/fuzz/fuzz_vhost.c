@@ -7,6 +7,7 @@
  *   each region that is mapped lies alone, byte by byte.
  *   What the device tells keeps the order of vhost/device.h; every request can be completed, also late.
  */
+#include "neighbours.h"
 #include "vmm.h"
 
 #include "base/clock.h"
@@ -20,7 +21,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sanitizer/asan_interface.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,59 +90,6 @@ static _Noreturn void wrong(const char *what)
     abort();
 }
 
-/* ---- guest memory ---------------------------------------------------------------------------------- */
-
-void *__real_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
-int __real_munmap(void *addr, size_t length);
-void *__wrap_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
-int __wrap_munmap(void *addr, size_t length);
-
-#define AROUND (1u << 20) /* each side, out of reach */
-
-/* How much is mapped here at present: by the device, and the VMM's own. */
-static _Atomic int mapped;
-/* What this thread was asked for last: its pages are mapped next, if they are. */
-static _Thread_local struct vhost_region asked;
-
-void *__wrap_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
-{
-    const struct vhost_region region = asked;
-    uint64_t before, behind;
-    uint8_t *room, *start;
-
-    asked.size = 0;
-    if (addr || fd < 0)
-        wrong("something else is mapped");
-    room = __real_mmap64(NULL, length + 2 * AROUND, PROT_NONE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (room == MAP_FAILED)
-        return MAP_FAILED;
-    start = __real_mmap64(room + AROUND, length, prot, flags | MAP_FIXED, fd, offset);
-    if (start == MAP_FAILED) {
-        int error = errno;
-
-        __real_munmap(room, length + 2 * AROUND);
-        errno = error;
-        return MAP_FAILED;
-    }
-    mapped++;
-    /* What its pages have besides the region: to the byte behind it, to 8 bytes before it. */
-    before = region.fd_offset - (uint64_t)offset;
-    behind = before + region.size;
-    if (region.size > 0 && before < AROUND && behind <= length) {
-        ASAN_POISON_MEMORY_REGION(start, before);
-        ASAN_POISON_MEMORY_REGION(start + behind, length - behind);
-    }
-    return start;
-}
-
-int __wrap_munmap(void *addr, size_t length)
-{
-    mapped--;
-    ASAN_UNPOISON_MEMORY_REGION(addr, length);
-    return __real_munmap((uint8_t *)addr - AROUND, length + 2 * AROUND);
-}
-
 /* ---- the callee ------------------------------------------------------------------------------------ */
 
 static size_t on_config(void *arg, uint8_t *bytes, size_t size)
@@ -155,7 +102,7 @@ static size_t on_config(void *arg, uint8_t *bytes, size_t size)
 static int on_region(void *arg, int fd, const struct vhost_region *region)
 {
     (void)arg;
-    asked = *region;
+    neighbours_of(region);
     return fcntl(fd, F_GETFD) < 0             ? -EBADF
            : region->guest_address % 16 == 14 ? 0
            : region->guest_address % 16 == 15 ? -EACCES
@@ -687,7 +634,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
         .group = (gid_t)-1, .name = "fuzz", .queues = VMM_QUEUES, .ops = &ops
     };
     unsigned before = open_fds();
-    int mapped_before = mapped;
+    int mapped_before = neighbours_mapped();
     struct command command;
     int pair[2];
 
@@ -721,7 +668,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     vmm_disconnect(&vmm);
     if (outside_open != 0)
         wrong("outside is open for ever");
-    if (mapped != mapped_before)
+    if (neighbours_mapped() != mapped_before)
         wrong("guest memory is mapped for ever");
     /* One that came through the socket last is closed with it. */
     if (open_fds() != before)
