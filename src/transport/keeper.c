@@ -42,8 +42,8 @@ enum what {
 
 struct request {
     uint32_t what;
-    int32_t number;  /* of a socket, of a process; OPEN_POOL: read-only */
-    uint64_t device; /* IS_IN_GROUP: a group */
+    int32_t number; /* of a socket, of a process; OPEN_POOL: read-only */
+    uint64_t value; /* IS_IN_GROUP: a group; ADD_MOUNT: its number */
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 };
 
@@ -114,7 +114,7 @@ static bool packet_receive(int socket, void *bytes, size_t size, int *ret_fd)
 
 struct kept {
     const char *mountpoint; /* NULL: none */
-    dev_t device;           /* of the server's mount, 0: there is none */
+    uint64_t mount;         /* the server's (mountpoint.h), 0: there is none */
     bool sealed;
     int pool; /* O_PATH */
     int count;
@@ -143,9 +143,9 @@ static int add_socket(struct kept *kept, const struct request *request)
 
 static int add_mount(struct kept *kept, const struct request *request)
 {
-    if (kept->sealed || !kept->mountpoint || kept->device)
+    if (kept->sealed || !kept->mountpoint || kept->mount)
         return -EPERM;
-    kept->device = request->device;
+    kept->mount = request->value;
     return 0;
 }
 
@@ -184,12 +184,12 @@ static int remove_socket(const struct kept *kept, int number)
 }
 
 /* Once: the next one there may have the same number. */
-static int take_away(struct kept *kept, int (*how)(const char *path, dev_t device))
+static int take_away(struct kept *kept, int (*how)(const char *path, uint64_t id))
 {
-    int error = kept->device ? how(kept->mountpoint, kept->device) : -EINVAL;
+    int error = kept->mount ? how(kept->mountpoint, kept->mount) : -EINVAL;
 
     if (!error)
-        kept->device = 0;
+        kept->mount = 0;
     return error;
 }
 
@@ -258,7 +258,7 @@ static void *groups_main(void *arg)
 
     while (packet_receive(socket, &request, sizeof(request), &fd)) {
         int32_t result =
-            request.what == IS_IN_GROUP ? is_in_group(request.number, request.device) : -EINVAL;
+            request.what == IS_IN_GROUP ? is_in_group(request.number, request.value) : -EINVAL;
 
         if (fd >= 0)
             close(fd);
@@ -382,9 +382,9 @@ static int ask(struct keeper *keeper, const struct request *request, int *fd)
     return done ? result : -EPIPE;
 }
 
-static int ask_plain(struct keeper *keeper, enum what what, int number, uint64_t device)
+static int ask_plain(struct keeper *keeper, enum what what, int number, uint64_t value)
 {
-    const struct request request = { .what = what, .number = number, .device = device };
+    const struct request request = { .what = what, .number = number, .value = value };
     int fd = -1, result = ask(keeper, &request, &fd);
 
     if (fd >= 0)
@@ -403,9 +403,9 @@ int keeper_add_socket(struct keeper *keeper, const char *path)
     return ask(keeper, &request, &fd);
 }
 
-int keeper_add_mount(struct keeper *keeper, dev_t device)
+int keeper_add_mount(struct keeper *keeper, uint64_t mount)
 {
-    return ask_plain(keeper, ADD_MOUNT, 0, device);
+    return ask_plain(keeper, ADD_MOUNT, 0, mount);
 }
 
 int keeper_seal(struct keeper *keeper, int pool_fd)

@@ -14,6 +14,7 @@
 #define DAXFUSE_TRANSPORT_KEEPER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct keeper;
@@ -23,8 +24,8 @@ int keeper_start(const char *mountpoint, struct keeper **ret_keeper);
 
 /* Before keeper_seal: a socket's file, as it is now. Its number, from 0, or -errno. */
 int keeper_add_socket(struct keeper *keeper, const char *path);
-/* Once: the server's mount is this one. -errno. */
-int keeper_add_mount(struct keeper *keeper, dev_t device);
+/* Once: the server's mount is this one (mountpoint_id). -errno. */
+int keeper_add_mount(struct keeper *keeper, uint64_t mount);
 /* POOL_FD: of the pool; the keeper gets none of its locks. -errno. */
 int keeper_seal(struct keeper *keeper, int pool_fd);
 

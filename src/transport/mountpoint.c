@@ -14,6 +14,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef STATX_MNT_ID_UNIQUE
+# define STATX_MNT_ID_UNIQUE 0x4000U
+#endif
+
 bool mountpoint_look(const char *path, dev_t *ret_device)
 {
     struct statx found;
@@ -25,12 +29,24 @@ bool mountpoint_look(const char *path, dev_t *ret_device)
     return found.stx_attributes & STATX_ATTR_MOUNT_ROOT;
 }
 
-bool mountpoint_is_anothers(const char *path, dev_t device)
+/* A device's number is the next mount's as soon as it is free, and so is a mount's old number; the unique one is not. */
+uint64_t mountpoint_id(const char *path)
 {
-    dev_t seen;
+    struct statx found;
 
-    mountpoint_look(path, &seen);
-    return device != 0 && seen != 0 && seen != device;
+    if (statx(AT_FDCWD, path, AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC,
+              STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &found) < 0)
+        return 0;
+    return found.stx_mask & (STATX_MNT_ID | STATX_MNT_ID_UNIQUE)
+               ? found.stx_mnt_id
+               : makedev(found.stx_dev_major, found.stx_dev_minor);
+}
+
+bool mountpoint_is_anothers(const char *path, uint64_t id)
+{
+    uint64_t seen = mountpoint_id(path);
+
+    return id != 0 && seen != 0 && seen != id;
 }
 
 int mountpoint_ask(const char *path)
@@ -63,11 +79,11 @@ static void write_back(const char *path)
     close(fd);
 }
 
-int mountpoint_unmount(const char *path, dev_t device)
+int mountpoint_unmount(const char *path, uint64_t id)
 {
     int error = 0;
 
-    if (mountpoint_is_anothers(path, device))
+    if (mountpoint_is_anothers(path, id))
         return -ESTALE;
     if (umount2(path, UMOUNT_NOFOLLOW) < 0)
         error = errno == EPERM ? fusermount("-u", path) : -errno;
@@ -76,9 +92,9 @@ int mountpoint_unmount(const char *path, dev_t device)
     return error;
 }
 
-int mountpoint_detach(const char *path, dev_t device)
+int mountpoint_detach(const char *path, uint64_t id)
 {
-    if (mountpoint_is_anothers(path, device))
+    if (mountpoint_is_anothers(path, id))
         return -ESTALE;
     if (umount2(path, UMOUNT_NOFOLLOW | MNT_DETACH) == 0)
         return 0;

@@ -451,15 +451,16 @@ static bool keep_mountpoint(char *ret_path, size_t size)
 START_TEST(unmounts_its_own)
 {
     char path[80];
-    dev_t device;
+    uint64_t id;
 
     if (!keep_mountpoint(path, sizeof(path)))
         return;
     ck_assert_int_eq(mount("own", path, "tmpfs", 0, ""), 0);
     ck_assert_int_eq(keeper_unmount(keeper), -EINVAL); /* not yet */
-    ck_assert(mountpoint_look(path, &device));
-    ck_assert_int_eq(keeper_add_mount(keeper, device), 0);
-    ck_assert_int_eq(keeper_add_mount(keeper, device), -EPERM);
+    id = mountpoint_id(path);
+    ck_assert_uint_ne(id, 0);
+    ck_assert_int_eq(keeper_add_mount(keeper, id), 0);
+    ck_assert_int_eq(keeper_add_mount(keeper, id), -EPERM);
     ck_assert_int_eq(keeper_seal(keeper, pool), 0);
     ck_assert_int_eq(mount("theirs", path, "tmpfs", 0, ""), 0);
     ck_assert_int_eq(keeper_unmount(keeper), -ESTALE);
@@ -474,10 +475,23 @@ START_TEST(unmounts_its_own)
     ck_assert_int_eq(keeper_start(path, &keeper), 0);
     ck_assert_int_eq(keeper_seal(keeper, pool), 0);
     ck_assert_int_eq(mount("theirs", path, "tmpfs", 0, ""), 0);
-    ck_assert(mountpoint_look(path, &device));
-    ck_assert_int_eq(keeper_add_mount(keeper, device), -EPERM);
+    id = mountpoint_id(path);
+    ck_assert_uint_ne(id, 0);
+    ck_assert_int_eq(keeper_add_mount(keeper, id), -EPERM);
     ck_assert_int_eq(keeper_unmount(keeper), -EINVAL);
     ck_assert_int_eq(keeper_detach(keeper), -EINVAL);
+    ck_assert_int_eq(umount(path), 0);
+    /* Theirs has the device's number that ours had. */
+    keeper_stop(keeper);
+    ck_assert_int_eq(keeper_start(path, &keeper), 0);
+    ck_assert_int_eq(mount("own", path, "tmpfs", 0, ""), 0);
+    id = mountpoint_id(path);
+    ck_assert_int_eq(keeper_add_mount(keeper, id), 0);
+    ck_assert_int_eq(keeper_seal(keeper, pool), 0);
+    ck_assert_int_eq(umount(path), 0);
+    ck_assert_int_eq(mount("theirs", path, "tmpfs", 0, ""), 0);
+    if (id >> 31) /* a unique one */
+        ck_assert_int_eq(keeper_unmount(keeper), -ESTALE);
     ck_assert_int_eq(umount(path), 0);
 }
 END_TEST

@@ -35,7 +35,7 @@ struct door {
     struct fuse_session *session;
     struct worker_pool *workers;
     struct door_options options;
-    dev_t device; /* of our mount; 0: not known */
+    uint64_t mount; /* mountpoint_id() of ours */
     bool detached;
     _Atomic uint64_t capable; /* FUSE_CAP_* that the kernel offered; set by INIT, as the minor is */
     _Atomic unsigned kernel_minor;

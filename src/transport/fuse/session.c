@@ -271,9 +271,9 @@ int door_open(struct fs *fs, const struct door_options *options, struct door **r
                              "allow_other the line user_allow_other in /etc/fuse.conf");
         goto fail;
     }
-    mountpoint_look(options->mountpoint, &door->device);
+    door->mount = mountpoint_id(options->mountpoint);
     if (options->keeper)
-        (void)keeper_add_mount(options->keeper, door->device);
+        (void)keeper_add_mount(options->keeper, door->mount);
     *ret_door = door;
     return 0;
 
@@ -328,7 +328,7 @@ int door_wait_ready(struct door *door)
 
 static bool is_anothers(const struct door *door)
 {
-    return mountpoint_is_anothers(door->options.mountpoint, door->device);
+    return mountpoint_is_anothers(door->options.mountpoint, door->mount);
 }
 
 void door_stop(struct door *door)
@@ -339,7 +339,7 @@ void door_stop(struct door *door)
 
     if (atomic_exchange(&door->stopping, true))
         return;
-    error = keeper ? keeper_unmount(keeper) : mountpoint_unmount(mountpoint, door->device);
+    error = keeper ? keeper_unmount(keeper) : mountpoint_unmount(mountpoint, door->mount);
     if (error == -ESTALE)
         log_warn("%s: the mount is detached or hidden: ended without an unmount", mountpoint);
     else if (error == -EBUSY)
