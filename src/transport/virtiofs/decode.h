@@ -97,7 +97,6 @@ struct guest_request {
     uint64_t begun;
     uint32_t epoch;
     bool in_worker; /* may wait */
-    bool counted;
     struct fs_request rq;
     struct lock_wait wait;
 
