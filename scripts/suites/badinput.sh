@@ -8,6 +8,8 @@ SUITE_PACKAGES=(util-linux python3)
 . "$ROOT/test/badinput/doors.sh"
 # shellcheck source=test/badinput/sandbox.sh
 . "$ROOT/test/badinput/sandbox.sh"
+# shellcheck source=test/badinput/sockets.sh
+. "$ROOT/test/badinput/sockets.sh"
 
 suite_run() {
     build_test >&2 || { not_ok build; return 1; }
@@ -35,6 +37,7 @@ suite_run() {
     ranges
     doors
     sandbox
+    sockets
     names
     with_host_full never
     with_host_full force

@@ -99,7 +99,7 @@ static int parse_word(struct export_options *export, const char *word, bool firs
     } else if (!equals && IS("mem-slots")) {
         export->mem_slots = true;
     } else if (!equals && first) {
-        error = set_string(&export->path, word);
+        error = *word ? set_string(&export->path, word) : 0;
     } else if (!equals || !*value) {
         error = message_set(ret_message, -EINVAL, "%s: %s", word,
                             equals ? "a value is missing" : "unknown word");
