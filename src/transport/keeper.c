@@ -321,6 +321,7 @@ static _Noreturn void child_main(int socket, int groups, const char *mountpoint)
     signal(SIGQUIT, SIG_IGN);
     if (pthread_create(&thread, NULL, groups_main, &groups) != 0)
         _exit(EXIT_FAILURE);
+    pthread_detach(thread); /* ends with this */
     serve(socket, mountpoint);
     _exit(EXIT_SUCCESS);
 }
