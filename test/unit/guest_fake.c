@@ -27,7 +27,7 @@ struct vhost_request {
 
 _Atomic bool fake_stopped;
 unsigned fake_ring = 1024, fake_queue = 1;
-void (*fake_on_access)(struct vhost_request *request);
+void (*_Atomic fake_on_access)(struct vhost_request *request);
 
 #define REQUIRE(what)                       \
  do {                                       \
@@ -207,8 +207,9 @@ void **vhost_request_user(struct vhost_request *request)
 int vhost_access_begin(struct vhost_request *request)
 {
     REQUIRE(!request->inside && !request->done);
-    if (fake_on_access)
-        fake_on_access(request);
+    void (*on_access)(struct vhost_request * request) = fake_on_access;
+    if (on_access)
+        on_access(request);
     if (request->cancelled)
         return -ESTALE;
     if (fake_stopped)

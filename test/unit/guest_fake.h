@@ -15,7 +15,7 @@ extern _Atomic bool fake_stopped;
 /* Entries of the ring, of which each request has one; and which queue it comes by. */
 extern unsigned fake_ring, fake_queue;
 /* Called inside vhost_complete and at the begin of each access, if set. */
-extern void (*fake_on_access)(struct vhost_request *request);
+extern void (*_Atomic fake_on_access)(struct vhost_request *request);
 
 /* PIECE: bytes of a segment, at most; 0: one for all. */
 struct vhost_request *fake_request(const void *in, size_t in_size, size_t out_size, size_t piece);
