@@ -154,9 +154,10 @@ fuzz_descriptors() {
 }
 
 suite_run() {
+    # Also of what meson tries out.
+    export LLVM_PROFILE_FILE=/dev/null
     suite_build || { not_ok fuzz:build; return 1; }
     FUZZ=$BUILD/test/fuzz
-    export LLVM_PROFILE_FILE=/dev/null
     local hostile=10 each=$((SECONDS_LIMIT / 3))
     [ -z "$FULL" ] || hostile=300
     mkdir -p "$WORK/corpus-pool"
