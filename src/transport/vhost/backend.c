@@ -319,30 +319,13 @@ static int queue_enable(struct vhost_device *device, struct vhost_queue *queue, 
 
 /* After a pause rings go on where they stood. After a reset they begin anew, and for QEMU's generic
  * device that is all that is heard of it. */
-static int queue_ring(struct vhost_device *device, struct vhost_queue *queue,
-                      const struct vhost_message *message)
+static void begun_anew(struct vhost_device *device)
 {
-    const struct vhost_user_vring_state state = message->payload.state;
-    bool anew = false;
-    int error;
-
-    switch (message->header.request) {
-    case VHOST_USER_SET_VRING_NUM:
-        error = vhost_queue_set_size(queue, state.num, &anew);
-        break;
-    case VHOST_USER_SET_VRING_BASE:
-        error = vhost_queue_set_base(queue, state.num, &anew);
-        break;
-    default: /* SET_VRING_ADDR */
-        error = vhost_queue_set_addresses(queue, &message->payload.addr, &anew);
-        break;
-    }
-    if (anew && device->stood) {
-        device->stood = false;
-        if (device->ops->reset)
-            device->ops->reset(device->arg);
-    }
-    return error;
+    if (!device->stood)
+        return;
+    device->stood = false;
+    if (device->ops->reset)
+        device->ops->reset(device->arg);
 }
 
 static int queue_state(struct vhost_device *device, const struct vhost_message *message,
@@ -356,18 +339,23 @@ static int queue_state(struct vhost_device *device, const struct vhost_message *
         return -EPROTO;
     }
     struct vhost_queue *queue = &device->queues[state.index];
+    bool anew = false;
+    int error;
     switch (message->header.request) {
     case VHOST_USER_SET_VRING_NUM:
         *ret_why = "a queue's size is no power of 2 up to 1024, or changes while it runs";
-        return queue_ring(device, queue, message);
+        error = vhost_queue_set_size(queue, state.num, &anew);
+        break;
     case VHOST_USER_SET_VRING_BASE:
         *ret_why = "a queue's base is too large, or changes while it runs";
-        return queue_ring(device, queue, message);
+        error = vhost_queue_set_base(queue, state.num, &anew);
+        break;
     case VHOST_USER_SET_VRING_ADDR:
         *ret_why = "a queue's addresses want logging, or change while it runs";
         if (message->payload.addr.flags != 0)
             return -EPROTO;
-        return queue_ring(device, queue, message);
+        error = vhost_queue_set_addresses(queue, &message->payload.addr, &anew);
+        break;
     case VHOST_USER_SET_VRING_ENABLE:
         return queue_enable(device, queue, state.num, ret_why);
     default: /* GET_VRING_BASE */
@@ -375,6 +363,9 @@ static int queue_state(struct vhost_device *device, const struct vhost_message *
         stopped(device);
         return reply(device, message, &state, sizeof(state));
     }
+    if (anew)
+        begun_anew(device);
+    return error;
 }
 
 static int handle(struct vhost_device *device, struct vhost_message *message, const char **ret_why)
