@@ -77,12 +77,10 @@ static int unshare_all(bool *ret_inside, char **ret_message)
                            strerror(errno));
     *ret_inside = true;
     error = map_ids(uid, gid);
-    if (error) {
-        errno = -error;
-        return message_set(ret_message, -errno,
+    if (error)
+        return message_set(ret_message, error,
                            "a user namespace cannot be set up: %s: run it as root",
-                           strerror(errno));
-    }
+                           strerror(-error));
     capng_get_caps_process();
     return 0;
 }
@@ -163,10 +161,8 @@ static int drop_capabilities(char **ret_message)
 
     capng_clear(CAPNG_SELECT_BOTH);
     /* The bounding set is not a process's to change that has no right to. */
-    if (capng_apply(all ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS) < 0) {
-        errno = EPERM;
-        return message_set(ret_message, -errno, "capabilities cannot be given up");
-    }
+    if (capng_apply(all ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS) < 0)
+        return message_set(ret_message, -EPERM, "capabilities cannot be given up");
     return 0;
 }
 
@@ -190,10 +186,8 @@ int sandbox_enter(const struct sandbox_options *options, char **ret_message)
 
     *ret_message = NULL;
     load_ahead();
-    if (capng_get_caps_process() < 0) {
-        errno = EINVAL;
-        return message_set(ret_message, -errno, "capabilities cannot be read");
-    }
+    if (capng_get_caps_process() < 0)
+        return message_set(ret_message, -EINVAL, "capabilities cannot be read");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return message_set(ret_message, -errno, "no_new_privs: %s", strerror(errno));
     error = enter_mode(&mode, ret_message);
@@ -210,12 +204,10 @@ int sandbox_enter(const struct sandbox_options *options, char **ret_message)
         seccomp = SECCOMP_NONE;
         error = 0;
     }
-    if (error) {
-        errno = -error;
-        return message_set(ret_message, -errno,
+    if (error)
+        return message_set(ret_message, error,
                            "--seccomp %s: the kernel does not take the filter: %s",
-                           seccomps[seccomp], strerror(errno));
-    }
+                           seccomps[seccomp], strerror(-error));
     log_info("sandbox %s, seccomp %s", modes[mode], seccomps[seccomp]);
     return 0;
 }
