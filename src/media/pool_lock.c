@@ -14,6 +14,7 @@
  */
 #include "media/pool_private.h"
 
+#include "base/fd.h"
 #include "base/message.h"
 #include <ctype.h>
 #include <dirent.h>
@@ -211,16 +212,6 @@ int pool_lock_take(int fd, const char *path, bool exclusive, char **ret_message)
     return 0;
 }
 
-static int open_anew(int pool_fd, bool read_only)
-{
-    char path[32];
-    int fd;
-
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", pool_fd);
-    fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
-}
-
 int pool_door_open(struct pool *pool, unsigned number, bool read_only)
 {
     struct flock own = {
@@ -231,7 +222,7 @@ int pool_door_open(struct pool *pool, unsigned number, bool read_only)
     if (pool->fd < 0 || number >= POOL_DOORS)
         return -EINVAL;
     fd = pool->open_anew ? pool->open_anew(pool->open_anew_arg, read_only)
-                         : open_anew(pool->fd, read_only);
+                         : fd_reopen(pool->fd, read_only ? O_RDONLY : O_RDWR);
     if (fd < 0)
         return fd;
     if (fcntl(fd, F_OFD_SETLK, &own) != 0) {

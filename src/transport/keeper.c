@@ -9,6 +9,7 @@
  */
 #include "transport/keeper.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "transport/mountpoint.h"
 #include <errno.h>
@@ -61,23 +62,13 @@ struct keeper {
 
 static bool packet_send(int socket, const void *bytes, size_t size, int fd)
 {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = { .bytes = { 0 } };
+    union fd_control control;
     struct iovec vector = { .iov_base = (void *)bytes, .iov_len = size };
     struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
     ssize_t sent;
 
-    if (fd >= 0) {
-        message.msg_control = control.bytes;
-        message.msg_controllen = sizeof(control.bytes);
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(header), &fd, sizeof(int));
-    }
+    if (fd >= 0)
+        fd_attach(&message, &control, fd);
     do
         sent = sendmsg(socket, &message, MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
@@ -86,10 +77,7 @@ static bool packet_send(int socket, const void *bytes, size_t size, int fd)
 
 static bool packet_receive(int socket, void *bytes, size_t size, int *ret_fd)
 {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
+    union fd_control control;
     struct iovec vector = { .iov_base = bytes, .iov_len = size };
     struct msghdr message = { .msg_iov = &vector,
                               .msg_iovlen = 1,
@@ -161,13 +149,7 @@ static int seal(struct kept *kept, int *fd)
 
 static int open_pool(const struct kept *kept, bool read_only)
 {
-    char path[32];
-
-    if (!kept->sealed)
-        return -EPERM;
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", kept->pool);
-    int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
+    return kept->sealed ? fd_reopen(kept->pool, read_only ? O_RDONLY : O_RDWR) : -EPERM;
 }
 
 static int remove_socket(const struct kept *kept, int number)
@@ -412,12 +394,10 @@ int keeper_add_mount(struct keeper *keeper, uint64_t mount)
 int keeper_seal(struct keeper *keeper, int pool_fd)
 {
     const struct request request = { .what = SEAL };
-    char path[32];
+    int pool = fd_reopen(pool_fd, O_PATH), fd = pool;
 
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", pool_fd);
-    int pool = open(path, O_PATH | O_CLOEXEC), fd = pool;
     if (pool < 0)
-        return -errno;
+        return pool;
     int result = ask(keeper, &request, &fd);
     close(pool);
     return result;

@@ -4,10 +4,10 @@
 #include "transport/vhost/channel.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -170,22 +170,11 @@ static int request_send(struct vhost_channel *channel, uint32_t request,
     if (channel->barrier)
         size = sizeof(requests);
     struct iovec vector = { .iov_base = (void *)&requests, .iov_len = size };
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control;
+    union fd_control control;
     struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
 
-    if (fd >= 0) {
-        memset(&control, 0, sizeof(control));
-        message.msg_control = control.bytes;
-        message.msg_controllen = sizeof(control.bytes);
-        struct cmsghdr *part = CMSG_FIRSTHDR(&message);
-        part->cmsg_level = SOL_SOCKET;
-        part->cmsg_type = SCM_RIGHTS;
-        part->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(part), &fd, sizeof(int));
-    }
+    if (fd >= 0)
+        fd_attach(&message, &control, fd);
     ssize_t sent = sendmsg(channel->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent == (ssize_t)size) {
         channel->due[0] = request;
