@@ -85,19 +85,7 @@ static inline void expect_shown(struct window *window, uint64_t slot, uint64_t f
 
 static inline int mapping_main(const char *name, void (*add)(TCase *tcase))
 {
-    Suite *suite = suite_create(name);
-    TCase *tcase = tcase_create("mapping");
-    SRunner *runner;
-    int failed;
-
-    tcase_add_checked_fixture(tcase, setup, teardown);
-    add(tcase);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return suite_run(name, 4, setup, teardown, add);
 }
 
 #endif

@@ -4,6 +4,7 @@
 #include "suite.h"
 #include "vhost_fixture.h"
 
+#include "base/clock.h"
 #include <check.h>
 #include <errno.h>
 #include <poll.h>
@@ -11,7 +12,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 static int file;
@@ -32,10 +32,7 @@ static void teardown(void)
 
 static uint64_t deadline_in(unsigned ms)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec + ms * 1000000ull;
+    return clock_now() + ms * 1000000ull;
 }
 
 /* A call in a thread of its own. */
