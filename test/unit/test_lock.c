@@ -198,6 +198,13 @@ static void *read_once(void *arg)
     return (void *)r;
 }
 
+/* One reader holds it: until somebody waits too. */
+static void until_waited_for(void)
+{
+    while (atomic_load(&rwlock.word) == 1)
+        sleep_ms(1);
+}
+
 START_TEST(rwlock_writer_is_overtaken_a_bounded_number_of_times)
 {
     pthread_t writer;
@@ -205,7 +212,7 @@ START_TEST(rwlock_writer_is_overtaken_a_bounded_number_of_times)
 
     rwlock_read(&rwlock);
     writer = thread_start(write_once, NULL);
-    sleep_ms(50);
+    until_waited_for();
     while (passed < 1000 && rwlock_try_read(&rwlock))
         passed++;
     ck_assert_int_eq(passed, RWLOCK_OVERTAKE_MAX);
@@ -232,7 +239,7 @@ START_TEST(rwlock_limited_waits)
     thread = thread_start(write_once, &expired);
     ck_assert_int_eq(thread_join(thread), -ETIMEDOUT);
     thread = thread_start(write_once, &interruptible);
-    sleep_ms(50);
+    until_waited_for();
     lock_wait_interrupt(&token);
     ck_assert_int_eq(thread_join(thread), -EINTR);
     ck_assert(lock_token_interrupted(&token));
@@ -254,7 +261,7 @@ START_TEST(rwlock_reader_goes_when_the_writer_ahead_gives_up)
 
     rwlock_read(&rwlock);
     writer = thread_start(write_once, &interruptible);
-    sleep_ms(50);
+    until_waited_for();
     while (rwlock_try_read(&rwlock))
         passed++;
     reader = thread_start(read_once, NULL);
