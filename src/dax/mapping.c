@@ -486,20 +486,24 @@ static int unmap(struct dax_registry *registry, struct mapping *mapping, enum ma
     return r == -ETIMEDOUT ? -EIO : r;
 }
 
-void dax_unstick(struct dax_registry *registry, struct dax_door *door, uint64_t slot,
-                 dax_gone_fn gone, void *arg)
+void dax_displace(struct dax_registry *registry, struct dax_door *door, struct dax_file *file,
+                  uint64_t chunk, uint64_t slot, dax_gone_fn gone, void *arg)
 {
+    enum mapping_state was = MAPPING_BUSY;
     struct mapping *mapping;
 
     lock_acquire(&registry->lock);
     mapping = door->stopped ? NULL : door->by_slot[slot];
-    if (mapping && mapping->state == MAPPING_STUCK)
+    if (mapping)
+        was = mapping->state;
+    if (was == MAPPING_STUCK ||
+        (was == MAPPING_LIVE && (mapping->file != file || mapping->node.start != chunk)))
         busy_begin(mapping);
     else
         mapping = NULL;
     lock_release(&registry->lock);
     if (mapping)
-        (void)unmap(registry, mapping, MAPPING_STUCK, gone, arg);
+        (void)unmap(registry, mapping, was, gone, arg);
 }
 
 int dax_unmap(struct dax_registry *registry, struct dax_door *door, uint64_t slot,

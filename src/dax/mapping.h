@@ -119,7 +119,7 @@ void dax_door_remove(struct dax_registry *registry, struct dax_door *door);
  * The slot for this chunk: *ret_mapping is BUSY and the caller's until dax_show or dax_abandon. It is a
  * new one, or the one that shows this very chunk already (*ret_fresh says which). WAIT limits the wait
  * for a slot that is busy.
- * -EINVAL no such slot; -EBUSY the slot has something else, or nobody knows what; -EMFILE the door's
+ * -EINVAL no such slot; -EBUSY the slot still has something else, or nobody knows what; -EMFILE the door's
  * limit; -ENODEV it is stopped; -EROFS; -ENOMEM; -EAGAIN, -EINTR, -ETIMEDOUT.
  */
 int dax_begin(struct dax_registry *registry, struct dax_door *door, struct dax_file *file,
@@ -129,9 +129,10 @@ int dax_begin(struct dax_registry *registry, struct dax_door *door, struct dax_f
  * mapping that shows nothing is abandoned; otherwise it is LIVE as it was, or STUCK: -EIO. */
 int dax_show(struct dax_registry *registry, struct mapping *mapping, uint64_t offset, bool write,
              dax_gone_fn gone, void *arg);
-/* Before dax_begin, with no range held: tries to end what is STUCK there. Does not wait for others. */
-void dax_unstick(struct dax_registry *registry, struct dax_door *door, uint64_t slot,
-                 dax_gone_fn gone, void *arg);
+/* Before dax_begin, with no range held: who sets a slot up has given up what else was there, whether or
+ * not its end was told or done. Tries to end that, and what is STUCK; not what is BUSY. */
+void dax_displace(struct dax_registry *registry, struct dax_door *door, struct dax_file *file,
+                  uint64_t chunk, uint64_t slot, dax_gone_fn gone, void *arg);
 /* As if dax_begin had not been. */
 void dax_abandon(struct dax_registry *registry, struct mapping *mapping, dax_gone_fn gone,
                  void *arg);

@@ -169,7 +169,7 @@ int fs_fault(struct fs *fs, const struct fs_request *rq, struct dax_door *door, 
         r = inode_get(fs, ino, &fault.inode);
     if (r < 0)
         return r;
-    dax_unstick(&fs->dax, door, slot, mapping_gone, fs);
+    dax_displace(&fs->dax, door, &fault.inode->dax, fault.chunk, slot, mapping_gone, fs);
     /* One reference for the mapping, and one until the end of this. */
     r = inode_get(fs, ino, &extra);
     if (r == 0) {

@@ -348,12 +348,13 @@ void fs_door_over(struct fs *fs, struct dax_door *door);
 void fs_door_remove(struct fs *fs, struct dax_door *door);
 
 /*
- * Shows the chunk of the file that begins at `offset` in the slot. write: it will be stored to; asked
- * for again with it, a slot that shows the chunk may be stored to from then on. What it shows is durable
+ * Shows the chunk of the file that begins at `offset` in the slot; what else the slot showed is ended
+ * first. write: it will be stored to; asked for again with it, a slot that shows the chunk may be
+ * stored to from then on. What it shows is durable
  * (L5), and it goes on past EOF. A chunk without data that is only read is shown as zeros, and becomes
  * a piece of the pool when anybody writes to it. -EINVAL not at a chunk's start, no such slot, no
  * regular file; -EISDIR; -EPERM immutable or append-only; -ENXIO begins at or past EOF; -EROFS the door or
- * the pool is read-only; -EBUSY the slot has something else; -EMFILE the door's limit; -ENODEV it is
+ * the pool is read-only; -EBUSY the slot still has something else; -EMFILE the door's limit; -ENODEV it is
  * stopped; -ENOSPC no whole piece; -EIO the mapper did not answer.
  */
 int fs_fault(struct fs *fs, const struct fs_request *rq, struct dax_door *door, uint64_t ino,

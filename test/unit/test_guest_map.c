@@ -91,12 +91,27 @@ START_TEST(test_bad_ranges)
     ck_assert_int_eq(ask_map(fifo, 0, CHUNK, 0, READ), -EINVAL);
     ck_assert_int_eq(ask_map(file + 1, 0, CHUNK, 0, READ), -ESTALE);
     ck_assert_uint_eq(mapped(), 0);
-    /* Twice the same is no mistake; something else in the same place is. */
+    /* Twice the same is no mistake. */
     ck_assert_int_eq(ask_map(file, 0, CHUNK, 0, READ), 0);
     ck_assert_int_eq(ask_map(file, 0, CHUNK, 0, READ), 0);
-    ck_assert_int_eq(ask_map(file, CHUNK, CHUNK, 0, READ), -EBUSY);
     ck_assert_int_eq(ask_map(file, 0, 2 * CHUNK, 4 * CHUNK, READ), 0);
     ck_assert_uint_eq(mapped(), 3);
+}
+END_TEST
+
+/* A place is used again, whatever became of the request that gave it up. */
+START_TEST(test_places_are_used_again)
+{
+    ck_assert_int_eq(ask_map(file, 0, CHUNK, 0, READ | WRITE), 0);
+    ck_assert_int_eq(ask_map(file, CHUNK, CHUNK, 0, READ), 0);
+    ck_assert(window_shows_zeros(&window, 0));
+    atomic_store(&window.fails[WINDOW_UNMAP], -EBUSY);
+    ck_assert_int_eq(ask_unmap(file, 0, CHUNK), -EBUSY);
+    ck_assert_int_eq(ask_map(file, 0, CHUNK, 0, READ), -EBUSY);
+    atomic_store(&window.fails[WINDOW_UNMAP], 0);
+    ck_assert_int_eq(ask_map(file, 0, CHUNK, 0, READ), 0);
+    ck_assert_mem_eq(window_at(&window, 0, 100), "bytes", 5);
+    ck_assert_uint_eq(mapped(), 1);
 }
 END_TEST
 
@@ -197,6 +212,7 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, test_bad_ranges);
     tcase_add_test(tcase, test_a_handle_that_does_not_fit);
     tcase_add_test(tcase, test_bad_removals);
+    tcase_add_test(tcase, test_places_are_used_again);
     tcase_add_test(tcase, test_sessions_end);
     tcase_add_test(tcase, test_a_mapper_that_fails);
     tcase_add_test(tcase, test_without_a_window);
