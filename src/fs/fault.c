@@ -206,10 +206,10 @@ int fs_unmap_all(struct fs *fs, const struct fs_request *rq, struct dax_door *do
     for (uint64_t slot = 0; slot < door->slots; slot++) {
         int r = fs_unmap(fs, rq, door, slot);
 
+        if (r == -ENODEV || r == -EBUSY) /* nobody is asked */
+            return r;
         if (r < 0 && r != -ENOENT && result == 0)
             result = r;
-        if (r == -ENODEV || r == -EBUSY) /* nobody is asked */
-            break;
     }
     return result;
 }

@@ -365,6 +365,7 @@ int fs_populate(struct fs *fs, const struct fs_request *rq, struct dax_door *doo
                 uint64_t offset, uint64_t length, uint64_t slot, bool write);
 /* -ENOENT: nothing is mapped there. Waits for no range. */
 int fs_unmap(struct fs *fs, const struct fs_request *rq, struct dax_door *door, uint64_t slot);
+/* The first error. -ENODEV, -EBUSY: not all was tried, since the mapper takes nothing now. */
 int fs_unmap_all(struct fs *fs, const struct fs_request *rq, struct dax_door *door);
 /* Waits until all that mappings left behind is tidied up. */
 void fs_settle(struct fs *fs);

@@ -5,6 +5,8 @@
 #include "test_guest.h"
 
 #include <linux/falloc.h>
+#include <stdatomic.h>
+#include <unistd.h>
 
 #define READ FUSE_SETUPMAPPING_FLAG_READ
 #define WRITE FUSE_SETUPMAPPING_FLAG_WRITE
@@ -184,6 +186,110 @@ START_TEST(test_sessions_end)
 }
 END_TEST
 
+/* ---- a guest that is paused in the middle -------------------------------------------------------- */
+
+static atomic_int accesses;
+
+/* When it was read, which is its first access: the door first, and the queue too. */
+static void pause_guest(struct vhost_request *request)
+{
+    (void)request;
+    if (atomic_fetch_add(&accesses, 1) == 0)
+        fs_door_stop(fx.fs, &window.door);
+    else
+        atomic_store(&fake_stopped, true);
+}
+
+/* The answer's error, when the guest has gone on. */
+static int ask_paused(uint32_t opcode, uint64_t node, const void *in, size_t in_size)
+{
+    uint8_t bytes[256];
+    size_t size = put_request(&client, bytes, opcode, node, in, in_size, NULL, 0);
+    struct vhost_request *request = fake_request(bytes, size, ROOM, 0);
+    struct fuse_out_header header;
+
+    atomic_store(&accesses, 0);
+    fake_on_access = pause_guest;
+    guest_dispatch(guest, request);
+    while (atomic_load(&guest->parked_count) == 0)
+        usleep(1000);
+    fake_on_access = NULL;
+    ck_assert(!fake_is_done(request));
+    fs_door_resume(fx.fs, &window.door);
+    atomic_store(&fake_stopped, false);
+    guest_resume(guest);
+    (void)fake_wait(request);
+    fake_answer(request, &header, sizeof(header));
+    fake_free(request);
+    return header.error;
+}
+
+START_TEST(test_a_pause)
+{
+    const struct fuse_setupmapping_in in = {
+        .fh = UINT64_MAX, .foffset = 0, .len = 2 * CHUNK, .flags = READ, .moffset = CHUNK
+    };
+    const struct {
+        struct fuse_removemapping_in in;
+        struct fuse_removemapping_one one;
+    } __attribute__((packed)) list = { { 1 }, { CHUNK, 2 * CHUNK } };
+
+    ck_assert_int_eq(ask_paused(FUSE_SETUPMAPPING, file, &in, sizeof(in)), 0);
+    ck_assert_uint_eq(mapped(), 2);
+    ck_assert_mem_eq(window_at(&window, 1, 100), "bytes", 5);
+    ck_assert_int_eq(ask_paused(FUSE_REMOVEMAPPING, file, &list, sizeof(list)), 0);
+    ck_assert_uint_eq(mapped(), 0);
+}
+END_TEST
+
+/* Also where it is the VMM that stands still, and the guest, which then reads no answer. */
+START_TEST(test_an_answer_that_does_not_come)
+{
+    const struct fuse_setupmapping_in in = { .fh = UINT64_MAX, .len = CHUNK, .flags = READ };
+
+    atomic_store(&window.fails[WINDOW_MAP], -ETIMEDOUT);
+    ck_assert_int_eq(ask_map(file, 0, CHUNK, 0, READ), -EIO);
+    atomic_store(&window.fails[WINDOW_MAP], 0);
+    ck_assert_int_eq(ask_paused(FUSE_SETUPMAPPING, file, &in, sizeof(in)), 0);
+    ck_assert_mem_eq(window_at(&window, 0, 100), "bytes", 5);
+}
+END_TEST
+
+static int renew(void *arg)
+{
+    (void)arg;
+    return window.door.stopped ? -ECANCELED : 0;
+}
+
+/* A session begins with nothing mapped. */
+START_TEST(test_a_pause_of_init)
+{
+    const struct fuse_init_in in = { .major = 7, .minor = 38 };
+    struct guest_options options = guest_fixture_options();
+
+    options.renew = renew;
+    guest_again(&options);
+    ck_assert_int_eq(ask_lookup(1, "f", &file), 0);
+    ck_assert_int_eq(ask_map(file, 0, CHUNK, 0, READ | WRITE), 0);
+    ck_assert_int_eq(ask_paused(FUSE_INIT, 0, &in, sizeof(in)), 0);
+    ck_assert_uint_eq(mapped(), 0);
+}
+END_TEST
+
+/* A VMM that is slow keeps a session from beginning, until it is not. */
+START_TEST(test_init_of_a_slow_vmm)
+{
+    ck_assert_int_eq(ask_map(file, 0, 2 * CHUNK, 0, READ | WRITE), 0);
+    atomic_store(&window.fails[WINDOW_UNMAP], -EBUSY);
+    ck_assert_int_eq(ask(FUSE_DESTROY, 0, NULL, 0, NULL, 0), 0);
+    ck_assert_int_eq(ask_init(), -EBUSY);
+    atomic_store(&window.fails[WINDOW_UNMAP], 0);
+    ck_assert_uint_eq(mapped(), 2);
+    ck_assert_int_eq(ask_init(), 0);
+    ck_assert_uint_eq(mapped(), 0);
+}
+END_TEST
+
 START_TEST(test_a_mapper_that_fails)
 {
     atomic_store(&window.fails[WINDOW_MAP], -EIO);
@@ -214,6 +320,10 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, test_bad_removals);
     tcase_add_test(tcase, test_places_are_used_again);
     tcase_add_test(tcase, test_sessions_end);
+    tcase_add_test(tcase, test_a_pause);
+    tcase_add_test(tcase, test_an_answer_that_does_not_come);
+    tcase_add_test(tcase, test_a_pause_of_init);
+    tcase_add_test(tcase, test_init_of_a_slow_vmm);
     tcase_add_test(tcase, test_a_mapper_that_fails);
     tcase_add_test(tcase, test_without_a_window);
 }

@@ -140,8 +140,7 @@ static int hide(uint64_t slot)
 /* As a guest's INIT does. */
 static int begin_anew(void)
 {
-    (void)fs_unmap_all(fx.fs, &fx.rq, &window->door);
-    return window_renew(window);
+    return fs_unmap_all(fx.fs, &fx.rq, &window->door) == -EBUSY ? -EBUSY : window_renew(window);
 }
 
 static size_t mapped(void)
@@ -201,6 +200,26 @@ START_TEST(refused_and_still_mapped)
     ck_assert_int_eq(begin_anew(), 0);
     ck_assert_uint_eq(mapped(), 0);
     ck_assert_int_eq(show(1, 6, true), 0);
+}
+END_TEST
+
+/* One that stood still while a guest ended: what it still maps is asked for again. */
+START_TEST(slow_and_then_not)
+{
+    ck_assert_int_eq(show(0, 4, true), 0);
+    ck_assert_int_eq(show(1, 5, true), 0);
+    vmm.fails = -EBUSY;
+    ck_assert_int_eq(begin_anew(), -EBUSY);
+    ck_assert_uint_eq(mapped(), 2);
+    vmm.fails = 0;
+    ck_assert_int_eq(begin_anew(), 0);
+    ck_assert_uint_eq(mapped(), 0);
+    ck_assert_ptr_null(vmm.at[4]);
+    ck_assert_ptr_null(vmm.at[5]);
+    ck_assert_int_eq(show(0, 4, true), 0);
+    window_stopped(window);
+    ck_assert_int_eq(window_renew(window), -ECANCELED);
+    window_started(window);
 }
 END_TEST
 
@@ -377,6 +396,7 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, a_reset_that_nobody_tells);
     tcase_add_test(tcase, refused_and_still_mapped);
     tcase_add_test(tcase, nothing_is_refused);
+    tcase_add_test(tcase, slow_and_then_not);
 }
 
 int main(void)

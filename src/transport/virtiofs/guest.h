@@ -60,8 +60,8 @@ struct guest_options {
     uint64_t dax_threshold;      /* bytes */
     struct dax_door *dax_door;   /* of the window, added to fs; NULL: none; outlives the guest */
     struct worker_pool *workers; /* outlives the guest */
-    /* The guest begins anew, or has ended: what it mapped before it will not touch again. In a worker, when
-     * all was unmapped that could be. An error: the guest cannot begin. May be NULL. */
+    /* The guest begins anew: what it mapped before it will not touch again. In a worker, when all was unmapped
+     * that could be. An error: the guest cannot begin; -ECANCELED: it is paused. May be NULL. */
     int (*renew)(void *arg);
     /* Whether the VMM has the window; NULL: it has. */
     bool (*has_window)(void *arg);

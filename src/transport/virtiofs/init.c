@@ -37,23 +37,35 @@ static uint64_t wanted(const struct guest *guest)
     return flags;
 }
 
-/* With the session's lock held exclusively. */
+/* With the session's lock held exclusively. What cannot be unmapped stays pinned: fs_unmap_all's error. */
 static int session_end(struct guest *guest, enum guest_state state)
 {
-    struct dax_door *dax_door = guest->options.dax_door;
     uint32_t epoch;
-    int r = 0;
 
     atomic_store(&guest->state, state);
     epoch = atomic_fetch_add(&guest->epoch, 1) + 1;
     guest_forget_locks(guest);
     handles_clear(&guest->handles, epoch);
     nodes_clear(&guest->nodes, epoch);
-    if (dax_door)
-        (void)fs_unmap_all(guest->options.fs, NULL, dax_door); /* what fails stays pinned */
-    if (guest->options.renew)
-        r = guest->options.renew(guest->options.arg);
-    return r;
+    return guest->options.dax_door ? fs_unmap_all(guest->options.fs, NULL, guest->options.dax_door)
+                                   : 0;
+}
+
+/* As session_end. Nothing of the last session is mapped. -EBUSY: the VMM is too slow, or maps on. -ECANCELED:
+ * it has paused the guest. */
+static int session_begin(struct guest *guest)
+{
+    const struct guest_options *options = &guest->options;
+    int r = session_end(guest, GUEST_NEW), renewed = 0;
+
+    if (r == -EBUSY)
+        return r;
+    if (options->renew)
+        renewed = options->renew(options->arg);
+    /* It stood just then. */
+    if (renewed == 0 && r == -ENODEV)
+        (void)fs_unmap_all(options->fs, NULL, options->dax_door);
+    return renewed;
 }
 
 static int answer_init(struct guest_request *gr, const struct fuse_init_in *in, uint64_t flags,
@@ -95,7 +107,7 @@ int guest_init(struct guest_request *gr)
 
     guest_give_up_parked(guest);
     pthread_rwlock_wrlock(&guest->session);
-    r = session_end(guest, GUEST_NEW);
+    r = session_begin(guest);
     if (r == 0) {
         atomic_store(&guest->minor, minor);
         atomic_store(&guest->flags, flags);

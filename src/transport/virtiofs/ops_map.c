@@ -48,6 +48,36 @@ static int check_handle(struct guest_request *gr, uint64_t id, bool write)
     return mode == O_RDWR || (mode == O_RDONLY && !write) ? 0 : -EBADF;
 }
 
+/*
+ * Whether the VMM has paused its guest, after something has failed: mostly because of that. Both requests can be
+ * run again when the guest goes on, as if they had not been; with an answer now its program would be killed
+ * for a chunk that cannot be had, or a place of the window be lost.
+ */
+static bool is_paused(struct guest_request *gr)
+{
+    int r = vhost_access_begin(gr->request);
+
+    if (r == 0)
+        (void)vhost_access_end(gr->request);
+    return r == -ECANCELED;
+}
+
+/* Once more if the window stands and the queue runs: maybe both do now. Else there is no VMM to ask. */
+static int populate(struct guest_request *gr, uint64_t slot, bool write)
+{
+    const struct fuse_setupmapping_in *in = &gr->in.setupmapping;
+    const struct guest_options *options = &gr->guest->options;
+    int r = -ENODEV;
+
+    for (int tries = 0; r == -ENODEV && tries < 2; tries++) {
+        r = fs_populate(options->fs, &gr->rq, options->dax_door, gr->ino, in->foffset, in->len,
+                        slot, write);
+        if (r < 0 && is_paused(gr))
+            return -ECANCELED;
+    }
+    return r;
+}
+
 int guest_setupmapping(struct guest_request *gr)
 {
     const struct fuse_setupmapping_in *in = &gr->in.setupmapping;
@@ -74,13 +104,13 @@ int guest_setupmapping(struct guest_request *gr)
     r = guest_session_hold(gr);
     if (r < 0)
         return r;
-    r = fs_populate(guest->options.fs, &gr->rq, dax_door, gr->ino, in->foffset, in->len, slot,
-                    write);
+    r = populate(gr, slot, write);
     guest_session_let_go(gr);
     return r < 0 ? r : guest_answer(gr, NULL, 0);
 }
 
-/* All of it, whatever goes wrong; the first error. What is not mapped is the guest's mistake. */
+/* All of it, whatever goes wrong; the first error. What is not mapped is the guest's mistake, or was
+ * done before a pause. */
 static int remove_one(struct guest_request *gr, const struct fuse_removemapping_one *one)
 {
     struct dax_door *dax_door = gr->guest->options.dax_door;
@@ -122,5 +152,7 @@ int guest_removemapping(struct guest_request *gr)
             result = r;
     }
     guest_session_let_go(gr);
+    if (result < 0 && is_paused(gr))
+        return -ECANCELED;
     return result < 0 ? result : guest_answer(gr, NULL, 0);
 }

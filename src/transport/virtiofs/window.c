@@ -131,7 +131,7 @@ static int window_unmap(void *arg, uint64_t slot)
         window->slots[slot].offset = NOTHING;
     unknown = r == -ETIMEDOUT || (r < 0 && unknown);
     window->slots[slot].ends = window->slots[slot].unknown = unknown;
-    window->unsure |= r < 0 && r != -ENODEV;
+    window->unsure |= r < 0 && r != -ENODEV && r != -EBUSY; /* who was not asked refused nothing */
     pthread_mutex_unlock(&window->mutex);
     return r;
 }
@@ -279,15 +279,15 @@ void window_left(struct window *window)
 int window_renew(struct window *window)
 {
     uint64_t until = clock_now() + RENEW_NS;
-    bool left, unsure;
+    bool sound;
     int r;
 
     pthread_mutex_lock(&window->mutex);
-    left = window->left;
-    unsure = window->unsure;
+    sound = !window->left && !window->unsure;
+    r = window->runs ? 0 : -ECANCELED;
     pthread_mutex_unlock(&window->mutex);
-    if (!left && !unsure)
-        return 0;
+    if (r < 0 || sound)
+        return r;
     window_left(window);
     while (fs_door_is_quarantined(window->fs, &window->door)) {
         if (clock_now() > until) {

@@ -70,7 +70,8 @@ void window_stopped(struct window *window);
 /* Reset, or gone; stopped came before. */
 void window_left(struct window *window);
 
-/* A guest begins. -EBUSY: somebody still maps what the last one was given; -errno of open(2). */
+/* A guest begins. -EBUSY: somebody still maps what the last one was given; -ECANCELED: the guest is paused;
+ * -errno of open(2). */
 int window_renew(struct window *window);
 /* After started, soon: what others wrote to while it was stopped is shown. Waits for the VMM. */
 void window_fill(struct window *window);
