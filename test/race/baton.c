@@ -27,7 +27,7 @@ struct actor {
     bool timed_out;
     pthread_t thread;
     void *(*fn)(void *arg);
-    void *arg;
+    void *arg, *result;
 };
 
 /* All of it is the baton's. */
@@ -119,7 +119,7 @@ static void hand_on(void)
     atomic_store(&mine->turn, 0);
     current = next;
     give_turn(&actors[next]);
-    if (!done) /* else nothing of it is ours any more */
+    if (!done) /* else it is the reaper who hands on */
         wait_turn(mine);
 }
 
@@ -151,52 +151,9 @@ static void wake(const void *what, int count)
         }
 }
 
-void baton_start(uint64_t seed, unsigned one_in)
-{
-    for (unsigned i = 0; i < ACTORS; i++)
-        actors[i] = (struct actor){ .state = FREE };
-    actors[0].state = READY;
-    atomic_store(&actors[0].turn, 1);
-    current = 0;
-    odds = one_in;
-    state = (seed + 1) * 0x9e3779b97f4a7c15u;
-    trace = switches = 0;
-    now = 1000000000;
-    is_actor = true;
-    atomic_store(&on, true);
-}
-
-void baton_stop(void)
-{
-    atomic_store(&on, false);
-    is_actor = false;
-}
-
-uint64_t baton_trace(void)
-{
-    return trace;
-}
-
-uint64_t baton_switches(void)
-{
-    return switches;
-}
-
 /* ---- threads ------------------------------------------------------------------------------------- */
 
-static void *actor_main(void *arg)
-{
-    struct actor *mine = arg;
-    void *result;
-
-    is_actor = true;
-    wait_turn(mine);
-    result = mine->fn(mine->arg);
-    mine->state = DONE;
-    wake(mine, ACTORS);
-    hand_on();
-    return result;
-}
+static void *actor_main(void *arg);
 
 REAL(int, pthread_create, pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *),
      void *arg)
@@ -233,8 +190,87 @@ REAL(int, pthread_join, pthread_t thread, void **result)
         while (actors[i].state != DONE)
             block(&actors[i], false);
         actors[i].state = FREE;
+        if (result)
+            *result = actors[i].result;
+        return 0;
     }
     return __real_pthread_join(thread, result);
+}
+
+/* 1 + the actor that ends, for the reaper. */
+static _Atomic uint32_t ending;
+
+/* Hands the baton on for those that end, when there is nothing left of them: what the library gives back for a
+ * thread that ends would else be free earlier or later for those that go on. */
+static void *reaper_main(void *arg)
+{
+    (void)arg;
+    for (;;) {
+        uint32_t which = atomic_exchange(&ending, 0);
+
+        if (which == 0) {
+            __real_syscall(SYS_futex, &ending, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+            continue;
+        }
+        (void)__real_pthread_join(actors[which - 1].thread, &actors[which - 1].result);
+        actors[which - 1].state = DONE;
+        wake(&actors[which - 1], ACTORS);
+        hand_on();
+    }
+    return NULL;
+}
+
+static void *actor_main(void *arg)
+{
+    struct actor *mine = arg;
+    void *result;
+
+    is_actor = true;
+    wait_turn(mine);
+    result = mine->fn(mine->arg);
+    atomic_store(&ending, 1 + (uint32_t)(mine - actors));
+    __real_syscall(SYS_futex, &ending, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    return result;
+}
+
+void baton_start(uint64_t seed, unsigned one_in)
+{
+    static bool has_reaper;
+    pthread_t reaper;
+
+    if (!has_reaper) {
+        if (__real_pthread_create(&reaper, NULL, reaper_main, NULL) != 0)
+            abort();
+        pthread_detach(reaper);
+        has_reaper = true;
+    }
+    for (unsigned i = 0; i < ACTORS; i++)
+        actors[i] = (struct actor){ .state = FREE };
+    actors[0].state = READY;
+    atomic_store(&actors[0].turn, 1);
+    current = 0;
+    odds = one_in;
+    state = (seed + 1) * 0x9e3779b97f4a7c15u;
+    trace = switches = 0;
+    now = 1000000000;
+    is_actor = true;
+    atomic_store(&on, true);
+}
+
+void baton_stop(void)
+{
+    atomic_store(&on, false);
+    is_actor = false;
+}
+
+uint64_t baton_trace(void)
+{
+    return trace;
+}
+
+uint64_t baton_switches(void)
+{
+    return switches;
 }
 
 /* ---- what threads wait with ----------------------------------------------------------------------- */
