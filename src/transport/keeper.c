@@ -43,7 +43,7 @@ enum what {
 
 struct request {
     uint32_t what;
-    int32_t number; /* of a socket, of a process; OPEN_POOL: read-only */
+    int32_t number; /* of a socket, of a process; OPEN_POOL: read-only; SEAL: with the pool */
     uint64_t value; /* IS_IN_GROUP: a group; ADD_MOUNT: its number */
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 };
@@ -104,7 +104,7 @@ struct kept {
     const char *mountpoint; /* NULL: none */
     uint64_t mount;         /* the server's (mountpoint.h), 0: there is none */
     bool sealed;
-    int pool; /* O_PATH */
+    int pool; /* O_PATH; -1: nobody is given one */
     int count;
     struct {
         char path[sizeof(((struct request *)NULL)->path)];
@@ -137,9 +137,9 @@ static int add_mount(struct kept *kept, const struct request *request)
     return 0;
 }
 
-static int seal(struct kept *kept, int *fd)
+static int seal(struct kept *kept, bool with_pool, int *fd)
 {
-    if (kept->sealed || *fd < 0)
+    if (kept->sealed || with_pool != (*fd >= 0))
         return -EPERM;
     kept->pool = *fd;
     *fd = -1;
@@ -149,7 +149,9 @@ static int seal(struct kept *kept, int *fd)
 
 static int open_pool(const struct kept *kept, bool read_only)
 {
-    return kept->sealed ? fd_reopen(kept->pool, read_only ? O_RDONLY : O_RDWR) : -EPERM;
+    if (!kept->sealed || kept->pool < 0)
+        return -EPERM;
+    return fd_reopen(kept->pool, read_only ? O_RDONLY : O_RDWR);
 }
 
 static int remove_socket(const struct kept *kept, int number)
@@ -211,7 +213,7 @@ static int answer(struct kept *kept, const struct request *request, int *fd)
     case ADD_MOUNT:
         return add_mount(kept, request);
     case SEAL:
-        return seal(kept, fd);
+        return seal(kept, request->number != 0, fd);
     case OPEN_POOL:
         opened = open_pool(kept, request->number != 0);
         if (opened < 0)
@@ -393,13 +395,14 @@ int keeper_add_mount(struct keeper *keeper, uint64_t mount)
 
 int keeper_seal(struct keeper *keeper, int pool_fd)
 {
-    const struct request request = { .what = SEAL };
-    int pool = fd_reopen(pool_fd, O_PATH), fd = pool;
+    const struct request request = { .what = SEAL, .number = pool_fd >= 0 };
+    int pool = pool_fd >= 0 ? fd_reopen(pool_fd, O_PATH) : -1, fd = pool;
 
-    if (pool < 0)
+    if (pool_fd >= 0 && pool < 0)
         return pool;
     int result = ask(keeper, &request, &fd);
-    close(pool);
+    if (pool >= 0)
+        close(pool);
     return result;
 }
 

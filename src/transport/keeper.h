@@ -26,10 +26,10 @@ int keeper_start(const char *mountpoint, struct keeper **ret_keeper);
 int keeper_add_socket(struct keeper *keeper, const char *path);
 /* Once: the server's mount is this one (mountpoint_id). -errno. */
 int keeper_add_mount(struct keeper *keeper, uint64_t mount);
-/* POOL_FD: of the pool; the keeper gets none of its locks. -errno. */
+/* POOL_FD: of the pool; the keeper gets none of its locks. -1: nobody is to be given the pool. -errno. */
 int keeper_seal(struct keeper *keeper, int pool_fd);
 
-/* A descriptor of the pool, opened anew, or -errno. */
+/* A descriptor of the pool, opened anew, or -errno: -EPERM if it was sealed without one. */
 int keeper_open_pool(struct keeper *keeper, bool read_only);
 
 /* Removes a socket's file if it is still that one. */

@@ -215,6 +215,15 @@ static int open_anew(void *arg, bool read_only)
     return keeper_open_pool(arg, read_only);
 }
 
+/* Without a window nobody is given the pool, and then neither is who takes the server over. */
+static bool has_window(const struct server *server)
+{
+    for (unsigned i = 0; i < server->export_count; i++)
+        if (export_has_window(server->exports[i]))
+            return true;
+    return false;
+}
+
 /* Tells the keeper what will be its work. */
 static int brief_keeper(struct server *server)
 {
@@ -230,7 +239,7 @@ static int brief_keeper(struct server *server)
     if (!error)
         error = mountinfo_keep();
     if (!error)
-        error = keeper_seal(server->keeper, server->pool->fd);
+        error = keeper_seal(server->keeper, has_window(server) ? server->pool->fd : -1);
     if (error)
         return error;
     server->pool->open_anew = open_anew;

@@ -14,6 +14,7 @@ sandbox() {
     sandbox_serves none-kill none kill
     sandbox_serves namespace-none namespace none
     sandbox_default
+    sandbox_pool_given
     sandbox_mounted
     sandbox_impossible
     sandbox_half
@@ -132,6 +133,39 @@ sandbox_default() {
     expect sandbox:none-no-keeper test -z "$(sandbox_keeper)"
     expect sandbox:none grep -q 'NoNewPrivs:.0' "/proc/$(sandbox_server)/status"
     expect sandbox:none-stop sandbox_stop
+}
+
+# The keeper has the pool for VMMs, and where none is given it, not at all.
+sandbox_pool_given() {
+    local name keeper
+    for name in window no-window read-only; do
+        case $name in
+        window) set -- pool --vhost-user sock,window=64M ;;
+        no-window) set -- pool --vhost-user sock,window=0 ;;
+        read-only) set -- -o ro pool --vhost-user sock,window=64M ;;
+        esac
+        expect "sandbox:given-$name-start" timeout 20 "$OUT/bin/daxfuse" "$@" || continue
+        keeper=$(sandbox_keeper)
+        expect "sandbox:given-$name-keeper" test -e "/proc/$keeper/fd"
+        if [ $name = window ]; then
+            expect "sandbox:given-$name" keeper_has_pool "$keeper"
+        else
+            expect "sandbox:given-$name" keeper_has_no_pool "$keeper"
+        fi
+        expect "sandbox:given-$name-stop" sandbox_stop
+    done
+}
+
+keeper_has_pool() {
+    local file
+    for file in "/proc/$1/fd"/*; do
+        [ ! "$file" -ef pool ] || return 0
+    done
+    return 1
+}
+
+keeper_has_no_pool() {
+    ! keeper_has_pool "$1"
 }
 
 # The keeper unmounts.

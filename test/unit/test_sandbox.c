@@ -395,6 +395,17 @@ START_TEST(opens_the_pool_anew)
 }
 END_TEST
 
+/* For a server that gives no VMM the pool. */
+START_TEST(has_no_pool)
+{
+    ck_assert_int_eq(keeper_seal(keeper, -1), 0);
+    ck_assert_int_eq(keeper_open_pool(keeper, false), -EPERM);
+    ck_assert_int_eq(keeper_open_pool(keeper, true), -EPERM);
+    ck_assert_int_eq(keeper_seal(keeper, pool), -EPERM);
+    ck_assert_int_eq(keeper_open_pool(keeper, false), -EPERM);
+}
+END_TEST
+
 START_TEST(removes_its_own)
 {
     int fd = make_socket(socket_path), other = make_socket(other_path);
@@ -541,6 +552,7 @@ int main(void)
     suite_add_tcase(suite, filter);
     tcase_add_checked_fixture(outside, setup, teardown);
     tcase_add_test(outside, opens_the_pool_anew);
+    tcase_add_test(outside, has_no_pool);
     tcase_add_test(outside, removes_its_own);
     tcase_add_test(outside, is_sealed);
     tcase_add_test(outside, unmounts_its_own);

@@ -346,6 +346,11 @@ const char *export_name(const struct export *export)
     return export->name;
 }
 
+bool export_has_window(const struct export *export)
+{
+    return export->window != NULL;
+}
+
 bool export_is_connected(const struct export *export)
 {
     return atomic_load(&export->connected);

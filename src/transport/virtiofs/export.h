@@ -51,6 +51,7 @@ bool export_is_held(const struct export *export);
 void export_close(struct export *export);
 
 const char *export_name(const struct export *export);
+bool export_has_window(const struct export *export); /* whatever the VMM wants */
 bool export_is_connected(const struct export *export);
 bool export_get_stats(const struct export *export, unsigned kind,
                       struct door_kind_stats *ret_stats);
