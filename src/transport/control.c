@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "media/pool.h"
+#include "transport/keeper.h"
 #include "transport/server.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -128,15 +129,12 @@ static void connection_reap(struct connection *connection)
 static void connection_start(struct control *control, int fd)
 {
     static const struct timeval patience = { .tv_sec = CONTROL_SEND_SECONDS };
-    struct ucred peer;
-    socklen_t size = sizeof(peer);
 
     if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0) {
         close(fd);
         return;
     }
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 ||
-        (peer.uid != 0 && peer.uid != geteuid())) {
+    if (!keeper_is_own(server_keeper(control->server), fd)) {
         refuse(fd, "only root and the user who runs the server may ask");
         return;
     }

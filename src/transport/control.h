@@ -3,9 +3,9 @@
  * The control socket: questions and orders to a running server, one JSON object a line each way.
  *
  * Owns the socket, a thread that accepts, and a thread for each connection (CONTROL_CONNECTIONS_MAX).
- * Called by server.c. Connections of other users than root and the server's are refused by
- * SO_PEERCRED. Whatever is sent, the answer is an answer or an error: nothing is trusted but that the
- * sender may stop this server anyway.
+ * Called by server.c. Connections of other users than root and the server's are refused, by the
+ * socket's mode and by keeper_is_own. Whatever is sent, the answer is an answer or an error: nothing is
+ * trusted but that the sender may stop this server anyway.
  */
 #ifndef DAXFUSE_TRANSPORT_CONTROL_H
 #define DAXFUSE_TRANSPORT_CONTROL_H

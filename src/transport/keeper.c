@@ -4,8 +4,8 @@
  * either. The child trusts nothing in a request but its size: numbers are looked up in what it was told before
  * it was sealed.
  *
- * What asks the mount, or unmounts it, may wait for the server, whose every thread may just ask for groups: so
- * that is answered by another thread, on a socket of its own.
+ * What asks the mount, or unmounts it, may wait for the server, whose every thread may just ask about people:
+ * so that is answered by another thread, on a socket of its own.
  */
 #include "transport/keeper.h"
 
@@ -38,7 +38,8 @@ enum what {
     ASK,
     UNMOUNT,
     DETACH,
-    IS_IN_GROUP
+    IS_IN_GROUP,
+    IS_OWN
 };
 
 struct request {
@@ -54,7 +55,7 @@ struct line {
 };
 
 struct keeper {
-    struct line main, groups;
+    struct line main, people;
     pid_t pid;
 };
 
@@ -201,6 +202,17 @@ static int is_in_group(pid_t pid, uint64_t group)
     return result;
 }
 
+/* As far as it can be seen from here. 1, 0, -errno. */
+static int is_own(int socket)
+{
+    struct ucred peer;
+    socklen_t size = sizeof(peer);
+
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+        return -errno;
+    return peer.uid == 0 || peer.uid == geteuid();
+}
+
 /* *FD: that came, to be left -1 if it is kept; else it, or what is put there, goes with the answer, or just
  * away. */
 static int answer(struct kept *kept, const struct request *request, int *fd)
@@ -235,15 +247,18 @@ static int answer(struct kept *kept, const struct request *request, int *fd)
     }
 }
 
-static void *groups_main(void *arg)
+static void *people_main(void *arg)
 {
     struct request request;
     int socket = *(const int *)arg, fd;
 
     while (packet_receive(socket, &request, sizeof(request), &fd)) {
-        int32_t result =
-            request.what == IS_IN_GROUP ? is_in_group(request.number, request.value) : -EINVAL;
+        int32_t result = -EINVAL;
 
+        if (request.what == IS_IN_GROUP)
+            result = is_in_group(request.number, request.value);
+        else if (request.what == IS_OWN)
+            result = is_own(fd);
         if (fd >= 0)
             close(fd);
         if (!packet_send(socket, &result, sizeof(result), -1))
@@ -287,7 +302,7 @@ static int close_except(int first, int second)
 
 /* Keeps nothing of what the server has inherited, not even the terminal: who waits for those to be closed
  * waits for the server alone. */
-static _Noreturn void child_main(int socket, int groups, const char *mountpoint)
+static _Noreturn void child_main(int socket, int people, const char *mountpoint)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     pthread_t thread;
@@ -296,14 +311,14 @@ static _Noreturn void child_main(int socket, int groups, const char *mountpoint)
     setsid();
     for (int fd = 0; fd < 3 && null >= 0; fd++)
         dup2(null, fd);
-    if (close_except(socket, groups) < 0 || chdir("/") < 0)
+    if (close_except(socket, people) < 0 || chdir("/") < 0)
         _exit(EXIT_FAILURE);
     /* The server ends it. */
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGQUIT, SIG_IGN);
-    if (pthread_create(&thread, NULL, groups_main, &groups) != 0)
+    if (pthread_create(&thread, NULL, people_main, &people) != 0)
         _exit(EXIT_FAILURE);
     pthread_detach(thread); /* ends with this */
     serve(socket, mountpoint);
@@ -315,7 +330,7 @@ static _Noreturn void child_main(int socket, int groups, const char *mountpoint)
 int keeper_start(const char *mountpoint, struct keeper **ret_keeper)
 {
     struct keeper *keeper = calloc(1, sizeof(*keeper));
-    int main[2], groups[2], error;
+    int main[2], people[2], error;
 
     if (!keeper)
         return -ENOMEM;
@@ -323,27 +338,27 @@ int keeper_start(const char *mountpoint, struct keeper **ret_keeper)
         error = -errno;
         goto fail;
     }
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, groups) < 0) {
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, people) < 0) {
         error = -errno;
         goto fail_main;
     }
     keeper->pid = fork();
     if (keeper->pid == 0)
-        child_main(main[1], groups[1], mountpoint);
+        child_main(main[1], people[1], mountpoint);
     error = -errno;
-    close(groups[1]);
+    close(people[1]);
     if (keeper->pid < 0)
-        goto fail_groups;
+        goto fail_people;
     close(main[1]);
     pthread_mutex_init(&keeper->main.mutex, NULL);
-    pthread_mutex_init(&keeper->groups.mutex, NULL);
+    pthread_mutex_init(&keeper->people.mutex, NULL);
     keeper->main.fd = main[0];
-    keeper->groups.fd = groups[0];
+    keeper->people.fd = people[0];
     *ret_keeper = keeper;
     return 0;
 
-fail_groups:
-    close(groups[0]);
+fail_people:
+    close(people[0]);
 fail_main:
     close(main[0]);
     close(main[1]);
@@ -355,7 +370,8 @@ fail:
 /* *fd goes with the request, and becomes what comes with the answer, or -1. */
 static int ask(struct keeper *keeper, const struct request *request, int *fd)
 {
-    struct line *line = request->what == IS_IN_GROUP ? &keeper->groups : &keeper->main;
+    struct line *line =
+        request->what == IS_IN_GROUP || request->what == IS_OWN ? &keeper->people : &keeper->main;
     int32_t result;
     int came = -1;
 
@@ -444,15 +460,27 @@ bool keeper_is_in_group(struct keeper *keeper, pid_t pid, gid_t group)
     return ask_plain(keeper, IS_IN_GROUP, pid, group) > 0;
 }
 
+bool keeper_is_own(struct keeper *keeper, int socket)
+{
+    const struct request request = { .what = IS_OWN };
+    int fd = socket, result = keeper ? ask(keeper, &request, &fd) : -EPIPE;
+
+    if (keeper && fd >= 0)
+        close(fd);
+    if (result < 0)
+        result = is_own(socket);
+    return result > 0;
+}
+
 void keeper_stop(struct keeper *keeper)
 {
     if (!keeper)
         return;
     close(keeper->main.fd);
-    close(keeper->groups.fd);
+    close(keeper->people.fd);
     while (waitpid(keeper->pid, NULL, 0) < 0 && errno == EINTR)
         ;
     pthread_mutex_destroy(&keeper->main.mutex);
-    pthread_mutex_destroy(&keeper->groups.mutex);
+    pthread_mutex_destroy(&keeper->people.mutex);
     free(keeper);
 }

@@ -7,8 +7,8 @@
  * are its own; keeper_seal() ends that. From then on it can be asked only for these: whoever takes over the
  * server gets nothing else from it. It ends with the server, whichever way that ends.
  *
- * Calls come from any thread, one at a time is answered; but keeper_is_in_group waits for no other call. After
- * a keeper that was killed they fail.
+ * Calls come from any thread, one at a time is answered; but keeper_is_in_group and keeper_is_own wait
+ * for no other call. After a keeper that was killed they fail.
  */
 #ifndef DAXFUSE_TRANSPORT_KEEPER_H
 #define DAXFUSE_TRANSPORT_KEEPER_H
@@ -42,6 +42,11 @@ int keeper_detach(struct keeper *keeper);
 
 /* Whether the groups of a process, as they are now, have GROUP. false also when it is gone. */
 bool keeper_is_in_group(struct keeper *keeper, pid_t pid, gid_t group);
+
+/* Whether it was root or the server's user who connected this unix socket. In a user namespace of its own the
+ * server cannot tell: all but its user, root too, have the number of nobody there, which may be its user's as
+ * well. Without a keeper, NULL or killed, it is what the server sees. */
+bool keeper_is_own(struct keeper *keeper, int socket);
 
 /* Ends it. NULL is allowed. */
 void keeper_stop(struct keeper *keeper);

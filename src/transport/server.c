@@ -548,6 +548,11 @@ struct door *server_door(struct server *server)
     return atomic_load(&server->unmounted) ? NULL : server->door;
 }
 
+struct keeper *server_keeper(struct server *server)
+{
+    return server->keeper;
+}
+
 unsigned server_export_count(const struct server *server)
 {
     return server->export_count;

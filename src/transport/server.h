@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct keeper;
 struct server;
 
 struct server_options {
@@ -55,7 +56,8 @@ void server_close(struct server *server);
 
 /* For the control socket. */
 struct fs *server_fs(struct server *server);
-struct door *server_door(struct server *server); /* NULL: no mount */
+struct door *server_door(struct server *server);     /* NULL: no mount */
+struct keeper *server_keeper(struct server *server); /* NULL: no sandbox */
 unsigned server_export_count(const struct server *server);
 const struct export *server_export(const struct server *server, unsigned number);
 const struct fs_recovered *server_recovered(const struct server *server);

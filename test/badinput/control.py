@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The other end of a control socket, behaving badly. For scripts/suites/badinput.sh.
+"""The other end of a control socket, behaving badly, or being somebody. For scripts/suites/badinput.sh.
 
   control.py flood SOCKET COUNT [PAUSE]   COUNT connections that send requests as long as they are taken,
                                           and read nothing, or 4 KiB every PAUSE seconds; "ready" when no
@@ -8,6 +8,8 @@
   control.py answer SOCKET POOL FILE      is the server of POOL: FILE has an object that says for each
                                           command what is sent back, a string as it is; info is answered
                                           rightly unless it says otherwise; "ready" when it listens
+  control.py ask SOCKET USER              asks for info as the user of that number, in no group, and prints
+                                          the answer
 """
 import json
 import os
@@ -70,7 +72,24 @@ def answer(path, pool, file):
         client.close()
 
 
-if sys.argv[1] == "flood":
+def ask(path, user):
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client.connect(path)
+    stream = client.makefile("rw")
+    try:
+        stream.write('{"command": "info"}\n')
+        stream.flush()
+    except BrokenPipeError:  # answered before it was asked
+        pass
+    print(stream.readline(), end="")
+
+
+if sys.argv[1] == "ask":
+    ask(sys.argv[2], int(sys.argv[3]))
+elif sys.argv[1] == "flood":
     flood(sys.argv[2], int(sys.argv[3]), float(sys.argv[4]) if len(sys.argv) > 4 else 0)
 else:
     answer(*sys.argv[2:5])

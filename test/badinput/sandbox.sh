@@ -18,7 +18,8 @@ sandbox() {
     sandbox_mounted
     sandbox_impossible
     sandbox_half
-    sandbox_of_user
+    sandbox_of_user 65534
+    sandbox_of_user 4711
     expect sandbox:fsck "$OUT/bin/fsck.daxfuse" -n pool
     cd ..
 }
@@ -266,29 +267,59 @@ sandbox_half() {
     rm -rf --one-file-system jail
 }
 
-# Somebody else than root has namespaces by one of users.
+# sandbox_of_user NUMBER: somebody else than root has namespaces by one of users. There all others have one number,
+# which is his own if he is nobody.
 sandbox_of_user() {
-    local user=(setpriv --reuid=65534 --regid=65534 --clear-groups) folder=$PWD/user
+    local id=$1 name=sandbox:user-$1 folder=$PWD/user
+    local user=(setpriv --reuid="$id" --regid="$id" --clear-groups)
     mkdir -p user
     cp --sparse=always pool user/pool
-    chown -R 65534:65534 user
+    chown -R "$id:$id" user
     if ! "${user[@]}" test -x "$OUT/bin/daxfuse" -a -w user/pool; then
-        skip sandbox:user 'nobody may not come here'
+        skip "$name" 'users may not come here'
     elif ! "${user[@]}" unshare -Un true; then
-        skip sandbox:user 'the kernel has no user namespaces for users'
+        skip "$name" 'the kernel has no user namespaces for users'
     else
         (
             cd user || exit
             export XDG_RUNTIME_DIR=$folder
-            expect sandbox:user-start "${user[@]}" "$OUT/bin/daxfuse" --sandbox namespace \
+            expect "$name-start" "${user[@]}" "$OUT/bin/daxfuse" --sandbox namespace \
                 --seccomp kill pool --vhost-user sock,tag=front,window=64M || exit
-            sandbox_threads sandbox:user kill
-            sandbox_root sandbox:user namespace
+            sandbox_threads "$name" kill
+            sandbox_root "$name" namespace
+            sandbox_who_asks "$name" "$id"
             chmod 666 sock
-            sandbox_guests sandbox:user
-            expect sandbox:user-stop "${user[@]}" "$OUT/bin/daxfuse-ctl" stop pool
-            expect sandbox:user-ended pool_wait_ended pool
-            expect sandbox:user-fsck "$OUT/bin/fsck.daxfuse" -n pool
+            sandbox_guests "$name"
+            kill -KILL "$(sandbox_keeper)"
+            expect "$name-stop" "${user[@]}" "$OUT/bin/daxfuse-ctl" stop pool
+            expect "$name-ended" pool_wait_ended pool
+            expect "$name-fsck" "$OUT/bin/fsck.daxfuse" -n pool
         )
     fi
+    rm -rf user
+}
+
+# sandbox_who_asks NAME USER: root and the server's user are answered, and nobody else who comes as far as the
+# control socket.
+sandbox_who_asks() {
+    local who
+    local sockets=(daxfuse/*.sock)
+    chmod 711 . daxfuse
+    chmod 666 "${sockets[0]}"
+    for who in 0 "$2"; do
+        expect "$1-asked-by-$who" control_answers "${sockets[0]}" "$who" '"pool": *"'
+    done
+    for who in 65534 4711 4712; do
+        [ "$who" = "$2" ] ||
+            expect "$1-asked-by-$who" control_answers "${sockets[0]}" "$who" 'only root and the user'
+    done
+    chmod 600 "${sockets[0]}"
+    chmod 700 daxfuse
+}
+
+# control_answers SOCKET USER PATTERN
+control_answers() {
+    local said
+    said=$(timeout 10 "$ROOT/test/badinput/control.py" ask "$1" "$2")
+    grep -qE "$3" <<<"$said" || { echo "$said"; return 1; }
 }
