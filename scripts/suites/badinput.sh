@@ -26,6 +26,7 @@ suite_run() {
     broken_superblocks
     mkfs_sizes
     mountpoints
+    mount_of_user
     second_server
     copies
     blanks
@@ -236,6 +237,38 @@ mountpoints() {
     umount "$MNT"
     accepted mountpoint:after-it 'mnt: ' other
     rm -f other
+}
+
+# What fusermount3 has mounted, and will not unmount any more, stays, and that is told.
+mount_of_user() {
+    local user=(env "XDG_RUNTIME_DIR=$WORK/user" setpriv --reuid=65534 --regid=65534 --clear-groups)
+    local fusermount server tries=200
+    fusermount=$(command -v fusermount3)
+    chmod 711 "$WORK"
+    mkdir -p user/mnt user/device
+    cp good user/pool
+    chown -R 65534:65534 user
+    if ! "${user[@]}" test -x "$OUT/bin/daxfuse" -a -u "$fusermount" ||
+        ! mount -t tmpfs device user/device || ! mknod -m 666 user/device/fuse c 10 229 ||
+        ! mount --bind user/device/fuse /dev/fuse; then
+        skip mountpoint:user 'users may not mount here'
+    else
+        "${user[@]}" "$OUT/bin/daxfuse" -f user/pool user/mnt 2>user.log &
+        server=$!
+        until grep -q 'kernel FUSE' user.log || [ "$tries" = 0 ]; do
+            tries=$((tries - 1))
+            sleep 0.05
+        done
+        mount --bind /bin/false "$fusermount"
+        kill -TERM "$server"
+        wait "$server"
+        expect mountpoint:user-status test $? = 0
+        expect mountpoint:user-told grep -q 'warning: .*/user/mnt: could not be unmounted: .*fusermount3' user.log
+        umount -l user/mnt
+        umount "$fusermount" /dev/fuse
+    fi
+    ! mountpoint -q user/device || umount user/device
+    rm -rf --one-file-system user
 }
 
 second_server() {

@@ -134,6 +134,8 @@ static int add_mount(struct kept *kept, const struct request *request)
 {
     if (kept->sealed || !kept->mountpoint || kept->mount)
         return -EPERM;
+    if (request->value == 0)
+        return -EINVAL;
     kept->mount = request->value;
     return 0;
 }

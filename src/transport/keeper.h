@@ -24,7 +24,7 @@ int keeper_start(const char *mountpoint, struct keeper **ret_keeper);
 
 /* Before keeper_seal: a socket's file, as it is now. Its number, from 0, or -errno. */
 int keeper_add_socket(struct keeper *keeper, const char *path);
-/* Once: the server's mount is this one (mountpoint_id). -errno. */
+/* Once: the server's mount is this one (mountpoint_id). -EINVAL: 0, it is none; -errno. */
 int keeper_add_mount(struct keeper *keeper, uint64_t mount);
 /* POOL_FD: of the pool; the keeper gets none of its locks. -1: nobody is to be given the pool. -errno. */
 int keeper_seal(struct keeper *keeper, int pool_fd);

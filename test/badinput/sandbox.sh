@@ -199,6 +199,29 @@ sandbox_mounted() {
     expect sandbox:hidden-stop sandbox_stop
     expect sandbox:hidden-stays mountpoint -q "$MNT"
     umount "$MNT"
+    for file in no-keeper stop umount detach; do
+        sandbox_stays $file
+    done
+}
+
+# sandbox_stays no-keeper|stop|umount|detach: without a keeper nobody can unmount, and that is told; else nothing is.
+sandbox_stays() {
+    local name=sandbox:stays-$1 told=0
+    "$OUT/bin/daxfuse" -f pool "$MNT" --vhost-user sock,window=64M 2>stays.log &
+    # The mount's line is the last one of the start.
+    if ! timeout 20 sh -c 'until grep -q "socket for guests" stays.log; do sleep 0.05; done'; then
+        not_ok "$name-start" "$(cat stays.log)"
+        return
+    fi
+    case $1 in
+    no-keeper) told=1; kill -KILL "$(sandbox_keeper)" ;;
+    umount) umount "$MNT" ;;
+    detach) umount -l "$MNT" ;;
+    esac
+    kill -TERM "$(sandbox_server)"
+    expect "$name-ended" pool_wait_ended pool
+    expect "$name-told" test "$(grep -c 'warning: .*could not be unmounted: .*umount' stays.log)" = $told
+    [ $told = 0 ] || umount -l "$MNT"
 }
 
 # Who is in a file's group only by a supplementary one keeps its set-group-ID bit: the server must know the

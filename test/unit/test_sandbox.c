@@ -470,6 +470,7 @@ START_TEST(unmounts_its_own)
     ck_assert_int_eq(keeper_unmount(keeper), -EINVAL); /* not yet */
     id = mountpoint_id(path);
     ck_assert_uint_ne(id, 0);
+    ck_assert_int_eq(keeper_add_mount(keeper, 0), -EINVAL);
     ck_assert_int_eq(keeper_add_mount(keeper, id), 0);
     ck_assert_int_eq(keeper_add_mount(keeper, id), -EPERM);
     ck_assert_int_eq(keeper_seal(keeper, pool), 0);

@@ -272,8 +272,10 @@ int door_open(struct fs *fs, const struct door_options *options, struct door **r
         goto fail;
     }
     door->mount = mountpoint_id(options->mountpoint);
-    if (options->keeper)
-        (void)keeper_add_mount(options->keeper, door->mount);
+    error = options->keeper ? keeper_add_mount(options->keeper, door->mount) : 0;
+    if (error)
+        log_warn("%s: which mount it is is not known: %s: umount it before the server ends",
+                 options->mountpoint, strerror(-error));
     *ret_door = door;
     return 0;
 
@@ -343,8 +345,8 @@ void door_stop(struct door *door)
     if (error == -ESTALE)
         log_warn("%s: the mount is detached or hidden: ended without an unmount", mountpoint);
     else if (error == -EBUSY)
-        log_warn("%s: still in use: written back and detached", mountpoint);
-    /* Unmounted, the session has seen its end by itself; else door_close detaches it. */
+        log_warn("%s: still in use: written back, and detached now", mountpoint);
+    /* Unmounted, the session has seen its end by itself; else door_detach detaches it, or says why not. */
     fuse_session_exit(door->session);
 }
 
@@ -360,6 +362,16 @@ static void connection_close(struct door *door)
     }
 }
 
+/* What was not there any more, or was never the keeper's work, is nothing to tell. */
+static void tell_if_it_stays(const struct door *door, int error)
+{
+    if (error == 0 || error == -ESTALE || error == -EINVAL || error == -ENOENT)
+        return;
+    log_warn("%s: could not be unmounted: %s: if it is still mounted, umount it (%s)",
+             door->options.mountpoint, strerror(-error),
+             geteuid() == 0 ? "umount -l" : "fusermount3 -uz");
+}
+
 void door_detach(struct door *door)
 {
     if (door->detached)
@@ -370,11 +382,13 @@ void door_detach(struct door *door)
     if (door->options.keeper) {
         /* In this order: the keeper itself may wait for an answer from here. */
         connection_close(door);
-        (void)keeper_detach(door->options.keeper);
+        tell_if_it_stays(door, keeper_detach(door->options.keeper));
     } else if (is_anothers(door)) {
         connection_close(door); /* libfuse would unmount by the path */
     } else {
         fuse_session_unmount(door->session);
+        bool stays = door->mount && mountpoint_id(door->options.mountpoint) == door->mount;
+        tell_if_it_stays(door, stays ? -EPERM : 0);
     }
 }
 
