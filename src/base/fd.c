@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 int fd_reopen(int fd, int flags)
 {
@@ -28,4 +29,13 @@ void fd_attach(struct msghdr *message, union fd_control *control, int fd)
     part->cmsg_type = SCM_RIGHTS;
     part->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(part), &fd, sizeof(int));
+}
+
+int fd_type(int fd)
+{
+    struct statx file;
+
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &file) < 0)
+        return -errno;
+    return file.stx_mode & S_IFMT;
 }

@@ -18,4 +18,8 @@ union fd_control {
 /* FD goes with the message; CONTROL lives until it is sent. */
 void fd_attach(struct msghdr *message, union fd_control *control, int fd);
 
+/* What FD is, of S_IFMT; 0 for an eventfd, which is no file of any kind. Whose file system's file it may be is not
+ * asked, and so does not wait. -errno. */
+int fd_type(int fd);
+
 #endif

@@ -8,6 +8,7 @@
  */
 #include "transport/vhost/kick.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/uring.h"
 #include <errno.h>
@@ -16,7 +17,6 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -94,14 +94,11 @@ static int counter_read(int fd)
 
 bool kick_is_usable(int fd)
 {
-    struct stat stat;
     int flags = fcntl(fd, F_GETFL);
 
-    /* An eventfd is no file of any kind. Its count may be taken: rings are looked at before
-     * waiting. */
-    return flags >= 0 && fstat(fd, &stat) == 0 && (stat.st_mode & S_IFMT) == 0 &&
-           (flags & O_ACCMODE) == O_RDWR && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 &&
-           counter_read(fd) >= 0;
+    /* Its count may be taken: rings are looked at before waiting. */
+    return flags >= 0 && fd_type(fd) == 0 && (flags & O_ACCMODE) == O_RDWR &&
+           fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && counter_read(fd) >= 0;
 }
 
 void kick_set(struct kick *kick, int fd)

@@ -2,12 +2,12 @@
 /* Queues: their thread, and how they start, stop and break. The ring itself: ring.c. */
 #include "transport/vhost/queue.h"
 
+#include "base/fd.h"
 #include "transport/vhost/backend.h"
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* When there is no memory for a request, it is tried again. */
@@ -238,26 +238,13 @@ int vhost_queue_set_kick(struct vhost_queue *queue, int fd)
     return 0;
 }
 
-/* For our signals: -1, or an eventfd, which is no file of any kind. */
-static int signal_fd_check(int fd)
+/* For our signals: -1, or an eventfd. */
+static int signal_fd_set(struct vhost_queue *queue, int *place, int fd)
 {
-    struct stat stat;
-
-    if (fd < 0)
-        return 0;
-    if (fstat(fd, &stat) < 0 || (stat.st_mode & S_IFMT) != 0) {
+    if (fd >= 0 && fd_type(fd) != 0) {
         close(fd);
         return -EINVAL;
     }
-    return 0;
-}
-
-static int signal_fd_set(struct vhost_queue *queue, int *place, int fd)
-{
-    int error = signal_fd_check(fd);
-
-    if (error)
-        return error;
     pthread_mutex_lock(&queue->mutex);
     int old = *place;
     *place = fd;
