@@ -31,6 +31,35 @@ void fd_attach(struct msghdr *message, union fd_control *control, int fd)
     memcpy(CMSG_DATA(part), &fd, sizeof(int));
 }
 
+ssize_t fd_receive(int socket, void *to, size_t length, int fds[FD_SENT_MAX], unsigned *ret_count,
+                   bool *ret_cut)
+{
+    union {
+        char bytes[CMSG_SPACE(FD_SENT_MAX * sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    struct iovec vector = { .iov_base = to, .iov_len = length };
+    struct msghdr header = { .msg_iov = &vector,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes) };
+    unsigned count = 0;
+    ssize_t got = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+    if (got < 0)
+        return got;
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(&header); part; part = CMSG_NXTHDR(&header, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t size = part->cmsg_len - CMSG_LEN(0);
+        memcpy(fds + count, CMSG_DATA(part), size);
+        count += (unsigned)(size / sizeof(int));
+    }
+    *ret_count = count;
+    *ret_cut = header.msg_flags & MSG_CTRUNC;
+    return got;
+}
+
 int fd_type(int fd)
 {
     struct statx file;

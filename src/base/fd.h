@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Descriptors: opened anew, and sent. No state.
+ * Descriptors: opened anew, sent and received. No state.
  */
 #ifndef DAXFUSE_BASE_FD_H
 #define DAXFUSE_BASE_FD_H
 
+#include <stdbool.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 /* Another open file description of what FD is, with locks and a position of its own. FLAGS of open(2), and O_CLOEXEC.
  * -errno: without /proc, -ENOENT. */
@@ -17,6 +19,14 @@ union fd_control {
 };
 /* FD goes with the message; CONTROL lives until it is sent. */
 void fd_attach(struct msghdr *message, union fd_control *control, int fd);
+
+/* That one message can bring: the kernel's SCM_MAX_FD. */
+#define FD_SENT_MAX 253
+
+/* What has come to a socket, as recvmsg(2) says it, without waiting. All descriptors that came with it are in FDS,
+ * *RET_COUNT of them: the kernel closes none, but where this process can have no more. *RET_CUT: it did. */
+ssize_t fd_receive(int socket, void *to, size_t length, int fds[FD_SENT_MAX], unsigned *ret_count,
+                   bool *ret_cut);
 
 /* What FD is, of S_IFMT; 0 for an eventfd, which is no file of any kind. Whose file system's file it may be is not
  * asked, and so does not wait. -errno. */

@@ -251,7 +251,7 @@ static int body_kick(void)
             return 3;
         kick_wait(&kick);
     }
-    kick_set(&kick, eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
+    close(kick_set(&kick, eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK)));
     kick_wait(&kick);
     return kick.uring ? 0 : 4;
 }

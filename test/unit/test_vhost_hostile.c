@@ -3,10 +3,14 @@
 #include "suite.h"
 #include "vhost_fixture.h"
 
+#include "base/clock.h"
+#include "transport/vhost/closer.h"
 #include "transport/vhost/memory.h"
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -352,6 +356,169 @@ START_TEST(signals_are_counted)
 }
 END_TEST
 
+/* ---- a VMM whose descriptors do not close ------------------------------------------------ */
+
+/* Its last close(2) waits as long as *RET_PEER is open. */
+static int lingering(int *ret_peer)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+    const struct linger linger = { .l_onoff = 1, .l_linger = 3600 };
+    int listener = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0), r;
+    socklen_t size = sizeof(address);
+    const int little = 2048;
+    char bytes[65536] = { 0 };
+
+    ck_assert_int_eq(setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)), 0);
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, size), 0);
+    ck_assert_int_eq(listen(listener, 1), 0);
+    ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, size), 0);
+    *ret_peer = accept(listener, NULL, NULL);
+    ck_assert_int_ge(*ret_peer, 0);
+    close(listener);
+    /* What the peer has not read is not sent either. */
+    do
+        r = (int)send(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+    while (r > 0);
+    ck_assert_int_eq(errno, EAGAIN);
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+    return fd;
+}
+
+enum { WAY_STRAY, WAY_MANY, WAY_CALL, WAY_KICK, WAY_MEMORY, WAY_CHANNEL, WAY_IN_CHANNEL, WAYS };
+
+static void lingering_send(unsigned way, int fd)
+{
+    const uint64_t zero = 0;
+    struct vhost_user_memory table;
+    int fds[16], pair[2];
+
+    switch (way) {
+    case WAY_STRAY:
+        front_send(&front, VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, NULL, 0, &fd, 1);
+        break;
+    case WAY_MANY: /* behind those that are looked at */
+        for (unsigned i = 0; i < 16; i++)
+            fds[i] = i < 15 ? front.memfd : fd;
+        front_send(&front, VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, NULL, 0, fds, 16);
+        break;
+    case WAY_CALL:
+        front_send(&front, VHOST_USER_SET_VRING_CALL, VHOST_USER_VERSION, &zero, 8, &fd, 1);
+        break;
+    case WAY_KICK:
+        front_send(&front, VHOST_USER_SET_VRING_KICK, VHOST_USER_VERSION, &zero, 8, &fd, 1);
+        break;
+    case WAY_MEMORY:
+        front_fill_memory(&table);
+        fds[0] = front.memfd;
+        fds[1] = fd;
+        front_send(&front, VHOST_USER_SET_MEM_TABLE, VHOST_USER_VERSION, &table, 8 + 2 * 32, fds,
+                   2);
+        break;
+    case WAY_CHANNEL:
+        front_send(&front, VHOST_USER_SET_BACKEND_REQ_FD, VHOST_USER_VERSION, NULL, 0, &fd, 1);
+        break;
+    default: /* a channel with something in it, and the end */
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        front_send(&front, VHOST_USER_SET_BACKEND_REQ_FD, VHOST_USER_VERSION, NULL, 0, &pair[1], 1);
+        close(pair[1]);
+        struct front channel = { .fd = pair[0] };
+        front_send(&channel, 0, VHOST_USER_VERSION, NULL, 0, &fd, 1);
+        close(pair[0]);
+        shutdown(front.fd, SHUT_RDWR);
+    }
+}
+
+START_TEST(a_descriptor_that_does_not_close)
+{
+    int peer, fd = lingering(&peer);
+
+    close(front.fd);
+    callee_wait(&callee, &callee.gone, 1);
+    /* The socket thread stands in `connected`, so that the last close is not ours. */
+    pthread_mutex_lock(&callee.mutex);
+    front_connect(&front, path);
+    lingering_send((unsigned)_i, fd);
+    close(fd);
+    pthread_mutex_unlock(&callee.mutex);
+    callee_wait(&callee, &callee.gone, 2);
+    reconnect();
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    guest_round_trip(&front, 0, 0, "the next one");
+    /* The device stops in the teardown. */
+}
+END_TEST
+
+/* Nobody receives it: it is in what a second VMM, which is refused, has sent. */
+START_TEST(a_descriptor_that_is_not_received)
+{
+    int peer, fd = lingering(&peer);
+    struct front second = { 0 };
+
+    close(front.fd);
+    callee_wait(&callee, &callee.gone, 1);
+    pthread_mutex_lock(&callee.mutex);
+    front_connect(&front, path);
+    front_connect(&second, path);
+    front_send(&second, VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, NULL, 0, &fd, 1);
+    close(fd);
+    pthread_mutex_unlock(&callee.mutex);
+    front_expect_end(&second);
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    guest_round_trip(&front, 0, 0, "the first one");
+}
+END_TEST
+
+/* It comes with an answer, to who asked. */
+START_TEST(an_answer_that_does_not_close)
+{
+    int peer, fd = lingering(&peer);
+    const uint64_t zero = 0;
+
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    struct front channel = { .fd = front.channel };
+    front_send(&channel, VHOST_USER_BACKEND_SHMEM_UNMAP, VHOST_USER_VERSION | VHOST_USER_REPLY,
+               &zero, 8, &fd, 1);
+    close(fd);
+    ck_assert_int_eq(vhost_shm_unmap(callee.device, 0, 4096, clock_now() + 10 * CLOCK_SECOND),
+                     -ETIMEDOUT);
+    guest_round_trip(&front, 0, 0, "without a window");
+}
+END_TEST
+
+/* No more is taken from a VMM, nor from the next, until some of it is closed. */
+START_TEST(more_that_do_not_close)
+{
+    int peer, fd = lingering(&peer);
+    struct vhost_user_header header;
+    struct pollfd polled = { .events = POLLIN };
+    uint64_t features;
+    unsigned gone = 1;
+
+    close(front.fd);
+    callee_wait(&callee, &callee.gone, gone);
+    pthread_mutex_lock(&callee.mutex);
+    front_connect(&front, path);
+    lingering_send(WAY_STRAY, fd);
+    close(fd);
+    pthread_mutex_unlock(&callee.mutex);
+    for (; gone < 1 + CLOSER_BEHIND / 16; gone++) {
+        callee_wait(&callee, &callee.gone, gone + 1);
+        reconnect();
+        lingering_send(WAY_MANY, front.memfd);
+    }
+    callee_wait(&callee, &callee.gone, gone + 1);
+    reconnect();
+    front_send(&front, VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, NULL, 0, NULL, 0);
+    polled.fd = front.fd;
+    ck_assert_int_eq(poll(&polled, 1, 200), 0);
+    ck_assert_uint_eq(callee.connected, gone + 1);
+    close(peer);
+    ck_assert(front_receive(&front, &header, &features, sizeof(features)));
+    ck_assert_uint_eq(callee.connected, gone + 2);
+}
+END_TEST
+
 /* ---- memory that goes away --------------------------------------------------------------- */
 
 START_TEST(memory_is_cut_during_an_access)
@@ -438,6 +605,10 @@ static void add(TCase *tcase)
 #endif
     tcase_add_test(tcase, a_full_counter_keeps_nobody);
     tcase_add_test(tcase, signals_are_counted);
+    tcase_add_loop_test(tcase, a_descriptor_that_does_not_close, 0, WAYS);
+    tcase_add_test(tcase, a_descriptor_that_is_not_received);
+    tcase_add_test(tcase, an_answer_that_does_not_close);
+    tcase_add_test(tcase, more_that_do_not_close);
     tcase_add_test(tcase, memory_is_cut_during_an_access);
     tcase_add_test(tcase, memory_is_cut_under_the_ring);
     tcase_add_test(tcase, memory_is_cut_under_an_empty_ring);

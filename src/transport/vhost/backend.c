@@ -140,7 +140,7 @@ static void use_memory(struct vhost_device *device, struct vhost_memory *memory)
     device->memory = memory;
 }
 
-static int set_memory(struct vhost_device *device, const struct vhost_message *message,
+static int set_memory(struct vhost_device *device, struct vhost_message *message,
                       const char **ret_why)
 {
     const struct vhost_user_memory *table = &message->payload.memory;
@@ -156,6 +156,7 @@ static int set_memory(struct vhost_device *device, const struct vhost_message *m
                                     device->memory, &memory, ret_why);
     if (error)
         return -EPROTO;
+    vhost_message_close(message); /* with those of the window their lock goes */
     use_memory(device, memory);
     return ANSWER_ACK;
 }
@@ -165,7 +166,7 @@ static int set_memory(struct vhost_device *device, const struct vhost_message *m
  * of what it has taken QEMU 11.1 speaks again at the first start after a reset, when it is gone, and
  * crashes. So what nobody maps is refused while queues run: QEMU offers it again with the next one.
  */
-static int add_region(struct vhost_device *device, const struct vhost_message *message,
+static int add_region(struct vhost_device *device, struct vhost_message *message,
                       const char **ret_why)
 {
     bool asks = message->header.flags & VHOST_USER_NEED_REPLY;
@@ -179,6 +180,7 @@ static int add_region(struct vhost_device *device, const struct vhost_message *m
     }
     if (error)
         return -EPROTO;
+    vhost_message_close(message);
     if (asks && device->started && device->memory && memory->count == device->memory->count) {
         vhost_memory_put(memory);
         return ANSWER_REFUSED;
@@ -203,7 +205,7 @@ static int remove_region(struct vhost_device *device, const struct vhost_message
     return ANSWER_ACK;
 }
 
-static int memory_slots(struct vhost_device *device, const struct vhost_message *message,
+static int memory_slots(struct vhost_device *device, struct vhost_message *message,
                         const char **ret_why)
 {
     if (!(device->protocol_features & VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS)) {
@@ -254,10 +256,10 @@ static int set_channel(struct vhost_device *device, struct vhost_message *messag
     int fd = vhost_message_take_fd(message, 0), type = 0, domain = 0;
     socklen_t size = sizeof(int);
 
-    /* Of others close(2) may wait. */
+    /* Requests may be sent to one without waiting. */
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type != SOCK_STREAM ||
         getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 || domain != AF_UNIX) {
-        close(fd);
+        closer_take(device->closer, fd);
         *ret_why = "the channel that it gives is no stream socket of this machine";
         return -EPROTO;
     }

@@ -3,12 +3,13 @@
  * What the files of the back-end share: device.c (sockets, threads, life), backend.c (messages),
  * queue.c, request.c. Nobody else includes it.
  *
- * Locks: a queue's mutex, then the device's; the channel's alone.
+ * Locks: a queue's mutex, then the device's; the channel's alone; the closer's in any.
  */
 #ifndef DAXFUSE_TRANSPORT_VHOST_BACKEND_H
 #define DAXFUSE_TRANSPORT_VHOST_BACKEND_H
 
 #include "transport/vhost/channel.h"
+#include "transport/vhost/closer.h"
 #include "transport/vhost/device.h"
 #include "transport/vhost/listen.h"
 #include "transport/vhost/queue.h"
@@ -24,6 +25,7 @@ enum vhost_told {
     VHOST_TOLD_LOG,
     VHOST_TOLD_CHANNEL,
     VHOST_TOLD_SLOTS,
+    VHOST_TOLD_CLOSER,
     VHOST_TOLD_QUEUE, /* and what follows: enum vring_fault */
 };
 _Static_assert(VHOST_TOLD_QUEUE + VRING_FAULTS <= 32, "bits of vhost_device.told");
@@ -45,8 +47,9 @@ struct vhost_device {
     uint64_t connection; /* its number; changes when one begins, and when it ends */
     uint64_t told_since; /* lines of the log, counted since then */
     unsigned told_lines;
-    char why[128];       /* dropped */
+    char why[128]; /* dropped */
 
+    struct closer *closer;
     struct vhost_signals signals;
     _Atomic uint32_t told;
     _Atomic bool shm_offered;

@@ -9,16 +9,15 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-int vhost_channel_init(struct vhost_channel *channel)
+int vhost_channel_init(struct vhost_channel *channel, struct closer *closer)
 {
     pthread_condattr_t attributes;
     int error = -pthread_condattr_init(&attributes);
 
     if (error)
         return error;
-    *channel = (struct vhost_channel){ .fd = -1 };
+    *channel = (struct vhost_channel){ .closer = closer, .fd = -1 };
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     error = -pthread_cond_init(&channel->idle, &attributes);
     pthread_condattr_destroy(&attributes);
@@ -45,7 +44,7 @@ void vhost_channel_set(struct vhost_channel *channel, int fd)
         shutdown(channel->fd, SHUT_RDWR);
         while (channel->busy)
             pthread_cond_wait(&channel->idle, &channel->mutex);
-        close(channel->fd);
+        closer_take(channel->closer, channel->fd);
         channel->open = open;
     }
     channel->fd = fd;
@@ -107,9 +106,16 @@ static int answer_receive(struct vhost_channel *channel, int fd, uint32_t reques
                           uint64_t deadline)
 {
     while (channel->used < sizeof(channel->answer)) {
-        ssize_t got = recv(fd, (uint8_t *)&channel->answer + channel->used,
-                           sizeof(channel->answer) - channel->used, MSG_DONTWAIT);
+        int fds[FD_SENT_MAX];
+        unsigned count = 0;
+        bool cut = false;
+        ssize_t got = fd_receive(fd, (uint8_t *)&channel->answer + channel->used,
+                                 sizeof(channel->answer) - channel->used, fds, &count, &cut);
 
+        for (unsigned i = 0; i < count; i++)
+            closer_take(channel->closer, fds[i]);
+        if (count > 0 || cut)
+            return -EPIPE; /* an answer brings none */
         if (got > 0) {
             channel->used += (size_t)got;
             continue;

@@ -18,11 +18,13 @@
 #ifndef DAXFUSE_TRANSPORT_VHOST_CHANNEL_H
 #define DAXFUSE_TRANSPORT_VHOST_CHANNEL_H
 
+#include "transport/vhost/closer.h"
 #include "transport/vhost/protocol.h"
 #include <pthread.h>
 #include <stdbool.h>
 
 struct vhost_channel {
+    struct closer *closer; /* borrowed */
     pthread_mutex_t mutex; /* guards what follows; not held while waiting for an answer */
     pthread_cond_t idle;   /* busy has become false */
     int fd;                /* -1: none */
@@ -40,7 +42,7 @@ struct vhost_channel {
     uint64_t result; /* of the last request that was answered, but for barriers */
 };
 
-int vhost_channel_init(struct vhost_channel *channel);
+int vhost_channel_init(struct vhost_channel *channel, struct closer *closer);
 void vhost_channel_destroy(struct vhost_channel *channel);
 
 /* Takes FD, or none with -1, and ends what was there: who waits for an answer of it returns. */

@@ -24,6 +24,9 @@
 /* Without descriptors a new connection can not be taken, and would be asked for again at once. */
 #define ACCEPT_WAIT_US 50000
 
+/* How often it is looked whether the closer goes on. */
+#define BEHIND_WAIT_MS 50
+
 /* Lines of the log in a minute, the last of which says that it is. */
 #define LOG_LINES 50u
 #define LOG_NS (60 * CLOCK_SECOND)
@@ -79,7 +82,7 @@ static uint64_t connection_next(struct vhost_device *device)
 
 static void connection_begin(struct vhost_device *device, int fd)
 {
-    vhost_socket_init(&device->socket, fd, device->wake);
+    vhost_socket_init(&device->socket, fd, device->wake, device->closer);
     atomic_store(&device->told, 0);
     vhost_backend_reset(device, connection_next(device));
     if (may_log(device))
@@ -169,7 +172,8 @@ static void accept_one(struct vhost_device *device)
     } else if (device->socket.fd >= 0) {
         vhost_device_tell(device, VHOST_TOLD_SECOND,
                           "a second VMM wants to connect while one is there: refused");
-        close(fd);
+        shutdown(fd, SHUT_RDWR);
+        closer_take(device->closer, fd);
     } else {
         connection_begin(device, fd);
     }
@@ -187,18 +191,26 @@ static void *device_main(void *arg)
         connection_begin(device, fd);
     }
     for (;;) {
+        bool behind = closer_is_behind(device->closer);
         struct pollfd polled[3] = { { .fd = device->wake, .events = POLLIN },
-                                    { .fd = device->socket.fd, .events = POLLIN },
-                                    { .fd = device->listener.fd, .events = POLLIN } };
+                                    { .fd = device->socket.fd, .events = behind ? 0 : POLLIN },
+                                    { .fd = behind ? -1 : device->listener.fd, .events = POLLIN } };
+        int count = poll(polled, 3, behind ? BEHIND_WAIT_MS : -1);
 
-        if (poll(polled, 3, -1) < 0) {
+        if (count < 0) {
             if (errno != EINTR && errno != EAGAIN && errno != ENOMEM)
                 break;
             continue;
         }
+        if (count == 0)
+            vhost_device_tell(
+                device, VHOST_TOLD_CLOSER,
+                "the VMM is not listened to until descriptors that it sent are closed");
         if (polled[0].revents && !woken(device))
             break;
-        if (polled[1].revents && device->socket.fd >= 0)
+        if (polled[1].revents && device->socket.fd >= 0 && behind)
+            connection_end(device, NULL);
+        else if (polled[1].revents && device->socket.fd >= 0)
             received(device);
         /* One that is gone is seen to its end before the next one is looked at. */
         if (polled[2].revents && !(device->socket.fd >= 0 && (polled[1].revents & POLLHUP)))
@@ -232,7 +244,7 @@ int vhost_device_open(const struct vhost_options *options, struct vhost_device *
     device->shm_size = options->shm_size;
     device->mem_slots = options->mem_slots;
     device->wake = -1;
-    vhost_socket_init(&device->socket, -1, -1);
+    vhost_socket_init(&device->socket, -1, -1, NULL);
     pthread_mutex_init(&device->mutex, NULL);
     int error = vhost_listener_open(&device->listener, options, ret_message);
     if (error)
@@ -240,15 +252,18 @@ int vhost_device_open(const struct vhost_options *options, struct vhost_device *
     error = pool_guard_install();
     if (error)
         goto fail_listener;
+    error = closer_create(&device->closer);
+    if (error)
+        goto fail_listener;
     device->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (device->wake < 0) {
         error = -errno;
-        goto fail_listener;
+        goto fail_closer;
     }
     error = vhost_signals_init(&device->signals);
     if (error)
         goto fail_wake;
-    error = vhost_channel_init(&device->channel);
+    error = vhost_channel_init(&device->channel, device->closer);
     if (error)
         goto fail_signals;
     for (; made < options->queues; made++) {
@@ -267,6 +282,8 @@ fail_signals:
     vhost_signals_destroy(&device->signals);
 fail_wake:
     close(device->wake);
+fail_closer:
+    closer_destroy(device->closer);
 fail_listener:
     vhost_listener_close(&device->listener);
 fail:
@@ -285,6 +302,9 @@ int vhost_device_start(struct vhost_device *device)
                   device->name, strerror(-error));
         return error;
     }
+    error = closer_start(device->closer);
+    if (error)
+        return error;
     sigfillset(&all);
     sigdelset(&all, SIGBUS);
     sigdelset(&all, SIGSEGV);
@@ -318,7 +338,12 @@ void vhost_device_close(struct vhost_device *device)
     vhost_channel_destroy(&device->channel);
     vhost_signals_destroy(&device->signals);
     close(device->wake);
+    /* Who connected and was not accepted may have sent something, too. */
+    closer_take(device->closer, device->listener.fd);
+    closer_take(device->closer, device->listener.connected);
+    device->listener.fd = device->listener.connected = -1;
     vhost_listener_close(&device->listener);
+    closer_destroy(device->closer);
     pthread_mutex_destroy(&device->mutex);
     free(device);
 }

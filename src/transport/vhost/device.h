@@ -8,7 +8,8 @@
  *
  * Threads. The socket thread answers the VMM's messages and never waits for a queue, a lock of the
  * filesystem or the VMM: a VMM that has got its answer to SHMEM_MAP sends a memory table next, and
- * answers nothing before that is answered. Each queue has a thread, which waits for kicks and calls
+ * answers nothing before that is answered. Nor does any thread
+ * but one close what the VMM sent. Each queue has a thread, which waits for kicks and calls
  * vhost_ops.request for each chain. Callbacks are called without a lock held.
  *
  * The life of a connection, as the callbacks tell it, in the socket thread:
@@ -47,7 +48,8 @@ struct vhost_ops {
     size_t (*config)(void *arg, uint8_t *bytes, size_t size);
 
     /* What is to be done with a region of memory that FD stands for: 1 map it, 0 leave it out (the guest's
-     * descriptors into it go to `outside`), -errno: end the connection. Any number of times for the same. */
+     * descriptors into it go to `outside`), -errno: end the connection. Any number of times for the same. If it
+     * is not refused, closing FD must wait for nobody. */
     int (*region)(void *arg, int fd, const struct vhost_region *region);
 
     /* See above. NULL: not of interest. */
@@ -89,7 +91,7 @@ int vhost_device_open(const struct vhost_options *options, struct vhost_device *
 int vhost_device_start(struct vhost_device *device);
 
 /* No connection any more, and no new one: stopped and gone are called. Requests that are not completed
- * may be completed later, and go nowhere. Waits for the threads. */
+ * may be completed later, and go nowhere. Waits for the threads, but the one that closes (closer.h). */
 void vhost_device_stop(struct vhost_device *device);
 /* Stopped, and every request is completed. The socket file is removed. NULL is allowed. */
 void vhost_device_close(struct vhost_device *device);

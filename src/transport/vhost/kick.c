@@ -61,13 +61,12 @@ void kick_start(struct kick *kick)
         ring_end(kick);
 }
 
-void kick_destroy(struct kick *kick)
+int kick_destroy(struct kick *kick)
 {
     if (kick->uring)
         ring_end(kick);
-    if (kick->fd >= 0)
-        close(kick->fd);
     close(kick->wake);
+    return kick->fd;
 }
 
 void kick_wake(struct kick *kick)
@@ -101,24 +100,26 @@ bool kick_is_usable(int fd)
            fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && counter_read(fd) >= 0;
 }
 
-void kick_set(struct kick *kick, int fd)
+int kick_set(struct kick *kick, int fd)
 {
+    int before = kick->fd;
+
     if (kick->fd >= 0 && kick->uring && kick->armed) {
         struct io_uring_sqe *entry = io_uring_get_sqe(&kick->ring);
 
         if (entry) {
             io_uring_prep_poll_remove(entry, kick->turn);
             io_uring_sqe_set_data64(entry, UINT64_MAX);
-            (void)io_uring_submit(&kick->ring);
+            /* And has it done: who closes it last is not the ring, in this thread. */
+            (void)io_uring_submit_and_get_events(&kick->ring);
         }
     }
-    if (kick->fd >= 0)
-        close(kick->fd);
     kick->fd = fd;
-    kick->armed = false;
+    kick->armed = kick->mute = false;
     kick->turn++;
     if (kick->turn == WAKE_TAG)
         kick->turn++;
+    return before;
 }
 
 static bool arm(struct kick *kick, int fd, uint64_t tag)
@@ -164,14 +165,14 @@ static int ring_wait(struct kick *kick)
 static void poll_wait(struct kick *kick)
 {
     struct pollfd polled[2] = { { .fd = kick->wake, .events = POLLIN },
-                                { .fd = kick->fd, .events = POLLIN } };
+                                { .fd = kick->mute ? -1 : kick->fd, .events = POLLIN } };
 
     if (poll(polled, 2, -1) < 0)
         return;
     if (polled[0].revents)
         (void)counter_read(kick->wake);
     if (polled[1].revents && counter_read(kick->fd) < 0)
-        kick_set(kick, -1); /* no eventfd after all: it kicks no more */
+        kick->mute = true; /* no eventfd after all: it kicks no more */
 }
 
 void kick_wait(struct kick *kick)

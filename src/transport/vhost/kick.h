@@ -18,13 +18,15 @@ struct kick {
     int fd;        /* of the VMM; -1: none */
     unsigned turn; /* which fd a completion is of */
     bool armed, wake_armed;
+    bool mute; /* fd is not waited for any more */
 };
 
 /* The ring is made here: in a sandbox there are no new ones. -errno. */
 int kick_init(struct kick *kick);
 /* By the thread that will wait. */
 void kick_start(struct kick *kick);
-void kick_destroy(struct kick *kick);
+/* What it waited for is the caller's: -1 none. */
+int kick_destroy(struct kick *kick);
 
 /* Any thread: the next or present wait returns. */
 void kick_wake(struct kick *kick);
@@ -32,8 +34,8 @@ void kick_wake(struct kick *kick);
 /* Whether FD may be waited for: an eventfd, or what is as harmless. It is made not to block. */
 bool kick_is_usable(int fd);
 
-/* From now on FD, -1 none; the one before is closed. */
-void kick_set(struct kick *kick, int fd);
+/* From now on FD, -1 none. The one before is the caller's: -1 none. */
+int kick_set(struct kick *kick, int fd);
 
 /* Until a kick, a wake, or for nothing. */
 void kick_wait(struct kick *kick);

@@ -94,7 +94,7 @@ static void *queue_main(void *arg)
         int r = is_new ? 0 : request_take(queue, &request);
         pthread_mutex_unlock(&queue->mutex);
         if (is_new)
-            kick_set(&queue->kick, fd);
+            closer_take(device->closer, kick_set(&queue->kick, fd));
         else if (r == 1)
             device->ops->request(device->arg, request);
         else if (r == -ENOMEM)
@@ -152,7 +152,7 @@ void vhost_queue_destroy(struct vhost_queue *queue)
 {
     pthread_cond_destroy(&queue->idle);
     pthread_mutex_destroy(&queue->mutex);
-    kick_destroy(&queue->kick);
+    closer_take(queue->device->closer, kick_destroy(&queue->kick));
 }
 
 /* ---- what the VMM says ------------------------------------------------------------------- */
@@ -222,14 +222,14 @@ int vhost_queue_set_base(struct vhost_queue *queue, uint32_t base, bool *ret_ane
 
 int vhost_queue_set_kick(struct vhost_queue *queue, int fd)
 {
+    struct closer *closer = queue->device->closer;
+
     if (!kick_is_usable(fd)) {
-        if (fd >= 0)
-            close(fd);
+        closer_take(closer, fd);
         return -EINVAL;
     }
     pthread_mutex_lock(&queue->mutex);
-    if (queue->kick_next >= 0)
-        close(queue->kick_next);
+    closer_take(closer, queue->kick_next);
     queue->kick_next = fd;
     queue->kick_is_new = true;
     queue->started = true;
@@ -242,15 +242,14 @@ int vhost_queue_set_kick(struct vhost_queue *queue, int fd)
 static int signal_fd_set(struct vhost_queue *queue, int *place, int fd)
 {
     if (fd >= 0 && fd_type(fd) != 0) {
-        close(fd);
+        closer_take(queue->device->closer, fd);
         return -EINVAL;
     }
     pthread_mutex_lock(&queue->mutex);
     int old = *place;
     *place = fd;
     pthread_mutex_unlock(&queue->mutex);
-    if (old >= 0)
-        close(old);
+    closer_take(queue->device->closer, old);
     return 0;
 }
 
@@ -399,6 +398,8 @@ uint16_t vhost_queue_stop(struct vhost_queue *queue, bool finally)
 
 void vhost_queue_reset(struct vhost_queue *queue, uint64_t connection)
 {
+    struct closer *closer = queue->device->closer;
+
     pthread_mutex_lock(&queue->mutex);
     stop(queue);
     epoch_end(queue);
@@ -408,14 +409,11 @@ void vhost_queue_reset(struct vhost_queue *queue, uint64_t connection)
     if (queue->connection != connection) {
         queue->connection = connection;
         queue->features = 0;
-        if (queue->kick_next >= 0)
-            close(queue->kick_next);
+        closer_take(closer, queue->kick_next);
         queue->kick_next = -1;
         queue->kick_is_new = true;
-        if (queue->call >= 0)
-            close(queue->call);
-        if (queue->err >= 0)
-            close(queue->err);
+        closer_take(closer, queue->call);
+        closer_take(closer, queue->err);
         queue->call = queue->err = -1;
     }
     pthread_mutex_unlock(&queue->mutex);

@@ -6,6 +6,7 @@
 #include "transport/vhost/socket.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -49,7 +50,16 @@ static const struct {
     [VHOST_USER_GET_SHMEM_CONFIG] = { true, 0, 0, 0, 0 },
 };
 
-static void fds_close(struct vhost_message *message)
+static void fds_drop(struct vhost_socket *socket)
+{
+    struct vhost_message *message = &socket->message;
+
+    for (unsigned i = 0; i < message->fd_count; i++)
+        closer_take(socket->closer, message->fds[i]);
+    message->fd_count = 0;
+}
+
+void vhost_message_close(struct vhost_message *message)
 {
     for (unsigned i = 0; i < message->fd_count; i++)
         if (message->fds[i] >= 0)
@@ -57,16 +67,18 @@ static void fds_close(struct vhost_message *message)
     message->fd_count = 0;
 }
 
-void vhost_socket_init(struct vhost_socket *socket, int fd, int wake)
+void vhost_socket_init(struct vhost_socket *socket, int fd, int wake, struct closer *closer)
 {
-    *socket = (struct vhost_socket){ .fd = fd, .wake = wake };
+    *socket = (struct vhost_socket){ .fd = fd, .wake = wake, .closer = closer };
 }
 
 void vhost_socket_close(struct vhost_socket *socket)
 {
-    fds_close(&socket->message);
+    fds_drop(socket);
+    /* The VMM hears of it now. What it has sent and was not received goes when it is closed. */
     if (socket->fd >= 0)
-        close(socket->fd);
+        shutdown(socket->fd, SHUT_RDWR);
+    closer_take(socket->closer, socket->fd);
     socket->fd = -1;
     socket->used = 0;
 }
@@ -83,27 +95,20 @@ int vhost_message_take_fd(struct vhost_message *message, unsigned n)
 }
 
 /* All that came, also when it is too much: it is closed with the message. */
-static const char *fds_collect(struct vhost_message *message, struct msghdr *header)
+static bool fds_keep(struct vhost_socket *socket, const int *fds, unsigned count)
 {
-    const char *why = header->msg_flags & MSG_CTRUNC ? "a message has too many descriptors" : NULL;
+    struct vhost_message *message = &socket->message;
+    bool all = true;
 
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part; part = CMSG_NXTHDR(header, part)) {
-        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
-            continue;
-        size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < count; i++) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof(int));
-            if (message->fd_count < VHOST_USER_FDS_MAX) {
-                message->fds[message->fd_count++] = fd;
-            } else {
-                why = "a message has too many descriptors";
-                close(fd);
-            }
+    for (unsigned i = 0; i < count; i++) {
+        if (message->fd_count < VHOST_USER_FDS_MAX) {
+            message->fds[message->fd_count++] = fds[i];
+        } else {
+            closer_take(socket->closer, fds[i]);
+            all = false;
         }
     }
-    return why;
+    return all;
 }
 
 static const char *header_check(const struct vhost_user_header *header)
@@ -121,25 +126,18 @@ static const char *header_check(const struct vhost_user_header *header)
 /* Up to LENGTH bytes to TO. 1: all of them are there. */
 static int part_receive(struct vhost_socket *socket, void *to, size_t length, const char **ret_why)
 {
-    union {
-        char bytes[CMSG_SPACE(VHOST_USER_FDS_MAX * sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct iovec vector = { .iov_base = to, .iov_len = length };
-    struct msghdr header = { .msg_iov = &vector,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof(control.bytes) };
+    int fds[FD_SENT_MAX];
+    unsigned count;
     ssize_t got;
+    bool cut;
 
     do
-        got = recvmsg(socket->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        got = fd_receive(socket->fd, to, length, fds, &count, &cut);
     while (got < 0 && errno == EINTR);
     if (got < 0)
         return errno == EAGAIN ? 0 : -ECONNRESET;
-    const char *why = fds_collect(&socket->message, &header);
-    if (why) {
-        *ret_why = why;
+    if (!fds_keep(socket, fds, count) || cut) {
+        *ret_why = "a message has too many descriptors";
         return -EPROTO;
     }
     if (got == 0) {
@@ -157,7 +155,7 @@ int vhost_socket_receive(struct vhost_socket *socket, const char **ret_why)
     int r;
 
     if (socket->used == 0) {
-        fds_close(message);
+        fds_drop(socket);
         memset(message, 0, sizeof(*message));
     }
     if (socket->used < header_size) {

@@ -8,6 +8,7 @@
 #ifndef DAXFUSE_TRANSPORT_VHOST_SOCKET_H
 #define DAXFUSE_TRANSPORT_VHOST_SOCKET_H
 
+#include "transport/vhost/closer.h"
 #include "transport/vhost/protocol.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,25 +24,28 @@ struct vhost_message {
 };
 
 struct vhost_socket {
-    int fd;      /* -1: none */
-    int wake;    /* readable: sending is given up; borrowed */
-    size_t used; /* bytes of the message that have come */
+    int fd;                /* -1: none */
+    int wake;              /* readable: sending is given up; borrowed */
+    struct closer *closer; /* borrowed */
+    size_t used;           /* bytes of the message that have come */
     struct vhost_message message;
 };
 
-void vhost_socket_init(struct vhost_socket *socket, int fd, int wake);
-/* Closes it, and what came and was not taken. */
+void vhost_socket_init(struct vhost_socket *socket, int fd, int wake, struct closer *closer);
+/* Ends it; the closer has it then, and what came and was not taken. */
 void vhost_socket_close(struct vhost_socket *socket);
 
 /*
- * What has come. 1: socket->message is whole, and the caller's until the next call, which closes
- * what is left of its descriptors; 0: not yet; -ECONNRESET: the other end is gone; -EPROTO:
+ * What has come. 1: socket->message is whole, and the caller's until the next call, which gives
+ * what is left of its descriptors to the closer; 0: not yet; -ECONNRESET: the other end is gone; -EPROTO:
  * *ret_why says what was wrong.
  */
 int vhost_socket_receive(struct vhost_socket *socket, const char **ret_why);
 
 /* Takes descriptor N out of the message. */
 int vhost_message_take_fd(struct vhost_message *message, unsigned n);
+/* Closes those that are left, at once: they are of files that were found to keep nobody waiting. */
+void vhost_message_close(struct vhost_message *message);
 
 /* An answer to a message of HEADER. 0, or -errno: -ETIMEDOUT, -ECANCELED woken. */
 int vhost_socket_reply(struct vhost_socket *socket, const struct vhost_user_header *header,

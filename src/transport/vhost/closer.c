@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "transport/vhost/closer.h"
+
+#include "base/clock.h"
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct closer {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    pthread_t thread;
+    bool has_thread;
+    bool ending; /* what is there is closed, and then it is over */
+    bool over;   /* all is closed */
+    bool left;   /* nobody waits: the thread frees this */
+    unsigned first, count;
+    int fds[CLOSER_ROOM]; /* from first on, in a circle */
+};
+
+static void closer_free(struct closer *closer)
+{
+    pthread_cond_destroy(&closer->changed);
+    pthread_mutex_destroy(&closer->mutex);
+    free(closer);
+}
+
+int closer_create(struct closer **ret_closer)
+{
+    struct closer *closer = calloc(1, sizeof(*closer));
+    pthread_condattr_t attributes;
+
+    if (!closer)
+        return -ENOMEM;
+    int error = -pthread_condattr_init(&attributes);
+    if (!error) {
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        error = -pthread_cond_init(&closer->changed, &attributes);
+        pthread_condattr_destroy(&attributes);
+    }
+    if (error) {
+        free(closer);
+        return error;
+    }
+    pthread_mutex_init(&closer->mutex, NULL);
+    *ret_closer = closer;
+    return 0;
+}
+
+/* With the mutex, which is let go while one is closed. */
+static void close_all(struct closer *closer)
+{
+    while (closer->count > 0) {
+        int fd = closer->fds[closer->first];
+
+        closer->first = (closer->first + 1) % CLOSER_ROOM;
+        closer->count--;
+        pthread_mutex_unlock(&closer->mutex);
+        close(fd);
+        pthread_mutex_lock(&closer->mutex);
+    }
+}
+
+static void *closer_main(void *arg)
+{
+    struct closer *closer = arg;
+
+    pthread_setname_np(pthread_self(), "daxfuse-close");
+    pthread_mutex_lock(&closer->mutex);
+    for (;;) {
+        close_all(closer);
+        if (closer->ending)
+            break;
+        pthread_cond_wait(&closer->changed, &closer->mutex);
+    }
+    closer->over = true;
+    bool left = closer->left;
+    pthread_cond_broadcast(&closer->changed);
+    pthread_mutex_unlock(&closer->mutex);
+    if (left)
+        closer_free(closer);
+    return NULL;
+}
+
+int closer_start(struct closer *closer)
+{
+    sigset_t all, old;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    int error = pthread_create(&closer->thread, NULL, closer_main, closer);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    closer->has_thread = error == 0;
+    return -error;
+}
+
+void closer_destroy(struct closer *closer)
+{
+    if (!closer)
+        return;
+    if (!closer->has_thread) { /* no VMM was listened to */
+        pthread_mutex_lock(&closer->mutex);
+        close_all(closer);
+        pthread_mutex_unlock(&closer->mutex);
+        closer_free(closer);
+        return;
+    }
+    const struct timespec until = clock_after(CLOCK_SECOND);
+    pthread_t thread = closer->thread;
+    pthread_mutex_lock(&closer->mutex);
+    closer->ending = true;
+    pthread_cond_broadcast(&closer->changed);
+    while (!closer->over &&
+           pthread_cond_timedwait(&closer->changed, &closer->mutex, &until) != ETIMEDOUT)
+        ;
+    bool over = closer->over;
+    closer->left = !over;
+    pthread_mutex_unlock(&closer->mutex);
+    if (over) {
+        pthread_join(thread, NULL);
+        closer_free(closer);
+    } else {
+        pthread_detach(thread);
+    }
+}
+
+void closer_take(struct closer *closer, int fd)
+{
+    if (fd < 0)
+        return;
+    pthread_mutex_lock(&closer->mutex);
+    assert(closer->count < CLOSER_ROOM);
+    closer->fds[(closer->first + closer->count++) % CLOSER_ROOM] = fd;
+    pthread_cond_broadcast(&closer->changed);
+    pthread_mutex_unlock(&closer->mutex);
+}
+
+bool closer_is_behind(struct closer *closer)
+{
+    pthread_mutex_lock(&closer->mutex);
+    bool behind = closer->count > CLOSER_BEHIND;
+    pthread_mutex_unlock(&closer->mutex);
+    return behind;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Closing what a VMM sent. The last close(2) of a file waits for whatever the file likes: a socket lingers, a file of
+ * FUSE asks its server, and a list that somebody polls with is locked by whoever it is. All of that may be the VMM's.
+ * So a thread of its own closes, and nobody waits for it.
+ *
+ * Owns the descriptors it has taken. Any thread, with any lock: its mutex is the innermost.
+ *
+ * It does not keep the server from its end either. A process that exits ends a socket's lingering, and closes the
+ * others without. Only a wait for FUSE's answer can not be ended: all that the server had to do is done then, but its
+ * process stays until the one that serves that mount answers or dies.
+ */
+#ifndef DAXFUSE_TRANSPORT_VHOST_CLOSER_H
+#define DAXFUSE_TRANSPORT_VHOST_CLOSER_H
+
+#include <stdbool.h>
+
+/* More than this, and no message is read any more: see closer_is_behind(). */
+#define CLOSER_BEHIND 64
+/* And with what comes all the same: a message, and an answer on this channel and the next, with all that can be sent
+ * (3 * 253), four of each queue, sockets. */
+#define CLOSER_ROOM 2048
+
+struct closer;
+
+int closer_create(struct closer **ret_closer);
+/* Its thread. In the process that closes: it does not survive a fork. Before that, what is taken waits. -errno. */
+int closer_start(struct closer *closer);
+/* Waits a second for what is to be closed, and leaves the rest to its thread. NULL is allowed. */
+void closer_destroy(struct closer *closer);
+
+/* FD is closed some time; -1 is nothing. Never waits. */
+void closer_take(struct closer *closer, int fd);
+/* Nothing more is to be received for which it would have to close something. */
+bool closer_is_behind(struct closer *closer);
+
+#endif
