@@ -304,6 +304,37 @@ START_TEST(another_ring_is_a_reset_too)
 }
 END_TEST
 
+/* Nor is the first that starts another one: it had no request. */
+START_TEST(a_reset_when_a_queue_has_started)
+{
+    front_start(&front, FRONT_FEATURES, 2, 64);
+    guest_round_trip(&front, 1, 0, "before");
+    for (unsigned i = 0; i < 2; i++) /* they stay enabled */
+        (void)front_queue_stop(&front, i);
+    guest_ring_clear(&front, 1);
+    front_queue_set_up(&front, 0, 64, 0);
+    ck_assert_uint_eq(callee.started, 2);
+    ck_assert_uint_eq(callee.reset, 0);
+    front_queue_set_up(&front, 1, 64, 0);
+    ck_assert_uint_eq(callee.reset, 1);
+    ck_assert_uint_eq(callee.stopped, 2);
+    ck_assert_uint_eq(callee.started, 3);
+    guest_round_trip(&front, 0, 0, "both");
+    guest_round_trip(&front, 1, 0, "anew");
+    /* And if the guest has begun, that is no reset of it. */
+    for (unsigned i = 0; i < 2; i++)
+        (void)front_queue_stop(&front, i);
+    guest_ring_clear(&front, 1);
+    front_queue_set_up(&front, 0, 64, 1);
+    guest_round_trip(&front, 0, 2, "first");
+    front_queue_set_up(&front, 1, 64, 0);
+    guest_round_trip(&front, 1, 0, "second");
+    guest_round_trip(&front, 0, 4, "first again");
+    ck_assert_uint_eq(callee.reset, 1);
+    ck_assert_uint_eq(callee.started, 5); /* it was paused */
+}
+END_TEST
+
 START_TEST(a_message_in_pieces)
 {
     const struct vhost_user_header header = { VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, 0 };
@@ -645,6 +676,7 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, a_running_queue_does_not_change);
     tcase_add_test(tcase, a_reset_that_nobody_tells);
     tcase_add_test(tcase, another_ring_is_a_reset_too);
+    tcase_add_test(tcase, a_reset_when_a_queue_has_started);
     tcase_add_test(tcase, a_message_in_pieces);
     tcase_add_test(tcase, a_vmm_that_takes_no_answers);
     tcase_add_test(tcase, the_log_is_not_filled);

@@ -51,9 +51,9 @@ static int queue_run(struct vhost_device *device, struct vhost_queue *queue)
 {
     if (!vhost_queue_is_ready(queue))
         return 0;
+    device->stood &= ~(1ull << queue->index);
     if (!device->started) {
         device->started = true;
-        device->stood = false;
         vhost_channel_open(&device->channel,
                            device->protocol_features & VHOST_USER_PROTOCOL_F_SHARED_OBJECT);
         if (device->ops->started)
@@ -72,7 +72,9 @@ static void stopped(struct vhost_device *device)
             return;
     vhost_channel_shut(&device->channel);
     device->started = false;
-    device->stood = true;
+    for (unsigned i = 0; i < device->queue_count; i++)
+        if (device->queues[i].addressed)
+            device->stood |= 1ull << i;
     if (device->ops->stopped)
         device->ops->stopped(device->arg);
 }
@@ -81,7 +83,8 @@ void vhost_backend_reset(struct vhost_device *device, uint64_t connection)
 {
     /* Nothing is asked of a VMM once its queues stop. */
     vhost_channel_set(&device->channel, -1);
-    device->has_channel = device->shm_asked = device->stood = false;
+    device->has_channel = device->shm_asked = false;
+    device->stood = 0;
     device->features = device->protocol_features = 0;
     shm_update(device);
     for (unsigned i = 0; i < device->queue_count; i++) {
@@ -97,7 +100,7 @@ static int reset_device(struct vhost_device *device)
     for (unsigned i = 0; i < device->queue_count; i++)
         vhost_queue_reset(&device->queues[i], device->queues[i].connection);
     stopped(device);
-    device->stood = false;
+    device->stood = 0;
     if (device->ops->reset)
         device->ops->reset(device->arg);
     return ANSWER_ACK;
@@ -319,15 +322,36 @@ static int queue_enable(struct vhost_device *device, struct vhost_queue *queue, 
     return ANSWER_ACK;
 }
 
-/* After a pause rings go on where they stood. After a reset they begin anew, and for QEMU's generic
- * device that is all that is heard of it. */
-static void begun_anew(struct vhost_device *device)
+/* Whether those that run had no request; they stand then. */
+static bool stop_unused(struct vhost_device *device)
 {
-    if (!device->stood)
+    bool unused = true;
+
+    for (unsigned i = 0; i < device->queue_count; i++) {
+        struct vhost_queue *queue = &device->queues[i];
+
+        if (!vhost_queue_is_active(queue))
+            continue;
+        (void)vhost_queue_stop(queue, false);
+        unused = unused && !queue->popped;
+    }
+    stopped(device);
+    return unused;
+}
+
+/* After a pause rings go on where they stood. After a reset they begin anew, and for QEMU's generic
+ * device that is all that is heard of it. Where queues start one by one another may run by then; if it has had
+ * a request, the guest has begun, and this has been a pause of it. */
+static void begun_anew(struct vhost_device *device, const struct vhost_queue *queue)
+{
+    if (!(device->stood & 1ull << queue->index))
         return;
-    device->stood = false;
-    if (device->ops->reset)
+    bool unused = stop_unused(device);
+    device->stood = 0;
+    if (unused && device->ops->reset)
         device->ops->reset(device->arg);
+    for (unsigned i = 0; i < device->queue_count; i++)
+        (void)queue_run(device, &device->queues[i]); /* they have their threads */
 }
 
 static int queue_state(struct vhost_device *device, const struct vhost_message *message,
@@ -366,7 +390,7 @@ static int queue_state(struct vhost_device *device, const struct vhost_message *
         return reply(device, message, &state, sizeof(state));
     }
     if (anew)
-        begun_anew(device);
+        begun_anew(device, queue);
     return error;
 }
 

@@ -28,6 +28,7 @@ enum vhost_told {
     VHOST_TOLD_CLOSER,
     VHOST_TOLD_QUEUE, /* and what follows: enum vring_fault */
 };
+_Static_assert(VHOST_QUEUES_MAX <= 64, "bits of vhost_device.stood");
 _Static_assert(VHOST_TOLD_QUEUE + VRING_FAULTS <= 32, "bits of vhost_device.told");
 
 struct vhost_device {
@@ -60,8 +61,8 @@ struct vhost_device {
     struct vhost_memory *memory;
     uint64_t features, protocol_features;
     bool has_channel, shm_asked;
-    bool started; /* as the callbacks say */
-    bool stood;   /* stopped, and neither started nor reset since */
+    bool started;   /* as the callbacks say */
+    uint64_t stood; /* bits of queues: since all stopped, neither started nor reset */
 
     struct vhost_queue queues[];
 };

@@ -69,8 +69,10 @@ static int request_take(struct vhost_queue *queue, struct vhost_request **ret_re
             return 0;
         if (queue->notify || r == 0)
             vring_notify(queue, r == 0); /* and look again, if there was none */
-        if (r == 1)
+        if (r == 1) {
+            queue->popped = true;
             return 1;
+        }
     }
 }
 
@@ -353,7 +355,7 @@ int vhost_queue_start(struct vhost_queue *queue)
     }
     queue->active = true;
     queue->broken = false;
-    queue->notify = false;
+    queue->notify = queue->popped = false;
     if (!vring_find(queue)) {
         epoch_end(queue);
         vhost_queue_break(queue, VRING_OUTSIDE);

@@ -87,6 +87,7 @@ struct vhost_queue {
     bool broken; /* until it is started anew */
     bool resume; /* it was stopped where last_avail says, and may go on */
     bool notify; /* the guest kicks, as far as we told it */
+    bool popped; /* a request, since it started */
     struct vhost_memory *memory;
     struct vring ring;
     uint16_t last_avail, used_index;
