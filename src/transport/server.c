@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -199,6 +200,17 @@ static int start_keeper(struct server *server)
     return error;
 }
 
+/* What VMMs send is open here until it is closed, and where no number is left for it, others are not listened to. */
+static void allow_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int keep_socket(struct server *server, const char *path, int *ret_number)
 {
     int number = keeper_add_socket(server->keeper, path);
@@ -319,6 +331,8 @@ int server_open(const struct server_options *options, struct server **ret_server
         log_error("no process can be made: %s", strerror(-error));
         goto fail;
     }
+    if (options->export_count > 0)
+        allow_descriptors();
     error = pool_guard_install();
     if (error) {
         log_error("the handler for bad pages cannot be installed: %s", strerror(-error));

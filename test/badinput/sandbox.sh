@@ -120,6 +120,9 @@ sandbox_default() {
     expect sandbox:default-start sandbox_start pool || return
     sandbox_threads sandbox:default kill
     sandbox_root sandbox:default namespace
+    # All descriptors that it may have, as VMMs send some.
+    expect sandbox:descriptors grep -qE '^Max open files +([0-9]+|unlimited) +\1 ' \
+        "/proc/$(sandbox_server)/limits"
     kill -KILL "$(sandbox_keeper)"
     expect sandbox:no-keeper-stat timeout 10 "$OUT/bin/daxfuse-ctl" stat pool
     expect sandbox:no-keeper-stop sandbox_stop
