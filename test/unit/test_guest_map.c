@@ -190,13 +190,15 @@ END_TEST
 
 static atomic_int accesses;
 
-/* When it was read, which is its first access: the door first, and the queue too. */
+/* When it is read, which is its first access, the door; at the next one the queue too. */
 static void pause_guest(struct vhost_request *request)
 {
+    int before = atomic_fetch_add(&accesses, 1);
+
     (void)request;
-    if (atomic_fetch_add(&accesses, 1) == 0)
+    if (before == 0)
         fs_door_stop(fx.fs, &window.door);
-    else
+    else if (before == 1)
         atomic_store(&fake_stopped, true);
 }
 
@@ -211,7 +213,7 @@ static int ask_paused(uint32_t opcode, uint64_t node, const void *in, size_t in_
     atomic_store(&accesses, 0);
     fake_on_access = pause_guest;
     guest_dispatch(guest, request);
-    while (atomic_load(&guest->parked_count) == 0)
+    while (!atomic_load(&fake_stopped) || atomic_load(&guest->parked_count) == 0)
         usleep(1000);
     fake_on_access = NULL;
     ck_assert(!fake_is_done(request));
