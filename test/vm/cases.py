@@ -19,15 +19,16 @@ def expect(condition, what):
         raise vm.VmError('not so: ' + what)
 
 
-def checks_report(output, prefix):
-    """The lines of `guest check` as results of ours; the number of failures."""
+def checks_report(output, prefix, theirs=()):
+    """The lines of `guest check` as results of ours; the number of failures. THEIRS: those that a server that is
+    not ours may fail."""
     failed = 0
     for line in output.splitlines():
         kind, _, rest = line.partition(' ')
         name, _, why = rest.partition(' ')
         if kind == 'PASS':
             print('ok %s:%s' % (prefix, name), flush=True)
-        elif kind == 'FAIL':
+        elif kind == 'FAIL' and name.rstrip(':') not in theirs:
             failed += 1
             print('not ok %s:%s %s' % (prefix, name.rstrip(':'), why), flush=True)
         else:

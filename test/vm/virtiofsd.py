@@ -244,7 +244,9 @@ def main(work):
         cases.case('shared', shared_with_host, guest, folder, program)
         cases.case('stop-cont', stopped, guest)
         start = time.monotonic()
-        failed = checks_report(guest.status('mkdir -p /mnt/checks; guest check /mnt/checks', 600)[1], 'checks')
+        # It agrees on ATOMIC_O_TRUNC, and a guest goes on writing back dirty pages during such an open.
+        failed = checks_report(guest.status('mkdir -p /mnt/checks; guest check /mnt/checks', 600)[1], 'checks',
+                               {'truncating-open'})
         print('checks: %.1f s' % (time.monotonic() - start))
         cases.case('umount', guest.run, 'umount /mnt')
         cases.case('power-off', guest.power_off)
