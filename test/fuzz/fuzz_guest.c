@@ -90,6 +90,8 @@ static struct program program;
 static struct waiting waiting[WAITING], given_up[GIVEN_UP];
 static unsigned waiting_count, given_up_count;
 static _Atomic int stop_after;
+/* Who goes on is not stopped once more by who was just about to. */
+static pthread_mutex_t stop_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static _Noreturn void wrong(const char *what, uint32_t opcode)
 {
@@ -178,8 +180,12 @@ static void check_pool(void)
 static void on_access(struct vhost_request *request)
 {
     (void)request;
+    if (atomic_load(&stop_after) <= 0)
+        return;
+    pthread_mutex_lock(&stop_mutex);
     if (atomic_load(&stop_after) > 0 && atomic_fetch_sub(&stop_after, 1) == 1)
         atomic_store(&fake_stopped, true);
+    pthread_mutex_unlock(&stop_mutex);
 }
 
 /* Looks at what was answered. */
@@ -241,7 +247,9 @@ static void wait_idle(void)
 
 static void go_on(void)
 {
+    pthread_mutex_lock(&stop_mutex);
     atomic_store(&stop_after, 0);
+    pthread_mutex_unlock(&stop_mutex);
     atomic_store(&window.fails[WINDOW_MAP], 0);
     atomic_store(&window.fails[WINDOW_MAP_ZEROS], 0);
     atomic_store(&window.fails[WINDOW_UNMAP], 0);
