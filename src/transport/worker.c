@@ -2,25 +2,27 @@
 /*
  * The worker pool: one queue, first in, first out, under one mutex. It is off the fast path: what
  * comes here has found its lock taken already.
+ *
+ * A semaphore counts the jobs, and not a condition variable: with several who wait, glibc before 2.41 now and
+ * then wakes nobody for a signal (its bug 25847), and the job would lie there until the next one comes.
  */
 #include "transport/worker.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 struct worker_pool {
     pthread_mutex_t mutex;
-    pthread_cond_t work;
+    sem_t work; /* one for each job; one for each thread that is to end */
     struct worker_job *first, **last;
     unsigned queued; /* jobs in the queue */
     unsigned idle;   /* threads that wait for one */
     unsigned limit;
     cpu_set_t cpus; /* of who made the pool: who submits may be bound to one, and is no model */
-    bool ending;
     unsigned count; /* threads made */
     pthread_t threads[];
 };
@@ -32,26 +34,26 @@ static void *worker_main(void *arg)
     pthread_setname_np(pthread_self(), "daxfuse-worker");
     /* Of 0, itself, as a sandbox wants it. */
     (void)sched_setaffinity(0, sizeof(pool->cpus), &pool->cpus);
-    pthread_mutex_lock(&pool->mutex);
     for (;;) {
-        while (!pool->first && !pool->ending) {
-            pool->idle++;
-            pthread_cond_wait(&pool->work, &pool->mutex);
-            pool->idle--;
-        }
-        struct worker_job *job = pool->first;
-        if (!job)
-            break;
-        pool->first = job->next;
-        if (!pool->first)
-            pool->last = &pool->first;
-        pool->queued--;
-        pthread_mutex_unlock(&pool->mutex);
-        job->run(job);
         pthread_mutex_lock(&pool->mutex);
+        pool->idle++;
+        pthread_mutex_unlock(&pool->mutex);
+        while (sem_wait(&pool->work) < 0)
+            ; /* EINTR */
+        pthread_mutex_lock(&pool->mutex);
+        pool->idle--;
+        struct worker_job *job = pool->first;
+        if (job) {
+            pool->first = job->next;
+            if (!pool->first)
+                pool->last = &pool->first;
+            pool->queued--;
+        }
+        pthread_mutex_unlock(&pool->mutex);
+        if (!job)
+            return NULL;
+        job->run(job);
     }
-    pthread_mutex_unlock(&pool->mutex);
-    return NULL;
 }
 
 /* With the mutex held. Signals are the main program's: workers get none. */
@@ -78,7 +80,7 @@ int worker_pool_create(unsigned limit, struct worker_pool **ret_pool)
     if (!pool)
         return -ENOMEM;
     pthread_mutex_init(&pool->mutex, NULL);
-    pthread_cond_init(&pool->work, NULL);
+    sem_init(&pool->work, 0, 0);
     pool->last = &pool->first;
     pool->limit = limit;
     pthread_getaffinity_np(pthread_self(), sizeof(pool->cpus), &pool->cpus);
@@ -103,7 +105,7 @@ void worker_submit(struct worker_pool *pool, struct worker_job *job)
     pool->queued++;
     if (pool->queued > pool->idle && pool->count < pool->limit)
         (void)thread_add(pool); /* else the threads there are do it */
-    pthread_cond_signal(&pool->work);
+    sem_post(&pool->work);
     pthread_mutex_unlock(&pool->mutex);
 }
 
@@ -111,13 +113,11 @@ void worker_pool_destroy(struct worker_pool *pool)
 {
     if (!pool)
         return;
-    pthread_mutex_lock(&pool->mutex);
-    pool->ending = true;
-    pthread_cond_broadcast(&pool->work);
-    pthread_mutex_unlock(&pool->mutex);
+    for (unsigned i = 0; i < pool->count; i++)
+        sem_post(&pool->work);
     for (unsigned i = 0; i < pool->count; i++)
         pthread_join(pool->threads[i], NULL);
-    pthread_cond_destroy(&pool->work);
+    sem_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
     free(pool);
 }
