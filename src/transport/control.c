@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "media/pool.h"
 #include "transport/keeper.h"
 #include "transport/server.h"
@@ -11,7 +12,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -273,16 +273,10 @@ fail:
 
 int control_start(struct control *control)
 {
-    sigset_t all, old;
+    int error = thread_create(&control->thread, control_main, control);
 
-    sigfillset(&all);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGSEGV);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    int error = pthread_create(&control->thread, NULL, control_main, control);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     control->started = !error;
-    return -error;
+    return error;
 }
 
 void control_close(struct control *control)

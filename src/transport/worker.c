@@ -8,11 +8,11 @@
  */
 #include "transport/worker.h"
 
+#include "base/thread.h"
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdlib.h>
 
 struct worker_pool {
@@ -56,18 +56,10 @@ static void *worker_main(void *arg)
     }
 }
 
-/* With the mutex held. Signals are the main program's: workers get none. */
+/* With the mutex held. */
 static int thread_add(struct worker_pool *pool)
 {
-    sigset_t all, old;
-
-    sigfillset(&all);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGSEGV);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    int error = pthread_create(&pool->threads[pool->count], NULL, worker_main, pool);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (error)
+    if (thread_create(&pool->threads[pool->count], worker_main, pool) < 0)
         return -EAGAIN;
     pool->count++;
     return 0;

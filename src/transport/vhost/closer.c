@@ -2,10 +2,10 @@
 #include "transport/vhost/closer.h"
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -87,14 +87,10 @@ static void *closer_main(void *arg)
 
 int closer_start(struct closer *closer)
 {
-    sigset_t all, old;
+    int error = thread_create(&closer->thread, closer_main, closer);
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    int error = pthread_create(&closer->thread, NULL, closer_main, closer);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     closer->has_thread = error == 0;
-    return -error;
+    return error;
 }
 
 void closer_destroy(struct closer *closer)

@@ -8,11 +8,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "media/pool.h"
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -294,7 +294,6 @@ fail:
 
 int vhost_device_start(struct vhost_device *device)
 {
-    sigset_t all, old;
     int error = vhost_signals_start(&device->signals);
 
     if (error) {
@@ -305,14 +304,9 @@ int vhost_device_start(struct vhost_device *device)
     error = closer_start(device->closer);
     if (error)
         return error;
-    sigfillset(&all);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGSEGV);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    error = pthread_create(&device->thread, NULL, device_main, device);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    error = thread_create(&device->thread, device_main, device);
     device->has_thread = error == 0;
-    return -error;
+    return error;
 }
 
 void vhost_device_stop(struct vhost_device *device)

@@ -8,8 +8,8 @@
  *
  * Threads. The socket thread answers the VMM's messages and never waits for a queue, a lock of the
  * filesystem or the VMM: a VMM that has got its answer to SHMEM_MAP sends a memory table next, and
- * answers nothing before that is answered. Nor does any thread
- * but one close what the VMM sent. Each queue has a thread, which waits for kicks and calls
+ * answers nothing before that is answered. Nor does any thread but one
+ * close what the VMM sent. Each queue has a thread, which waits for kicks and calls
  * vhost_ops.request for each chain. Callbacks are called without a lock held.
  *
  * The life of a connection, as the callbacks tell it, in the socket thread:

@@ -3,9 +3,9 @@
 #include "transport/vhost/queue.h"
 
 #include "base/fd.h"
+#include "base/thread.h"
 #include "transport/vhost/backend.h"
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -112,16 +112,10 @@ static void *queue_main(void *arg)
 /* With the mutex. */
 static int thread_start(struct vhost_queue *queue)
 {
-    sigset_t all, old;
+    int error = thread_create(&queue->thread, queue_main, queue);
 
-    sigfillset(&all);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGSEGV);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    int error = pthread_create(&queue->thread, NULL, queue_main, queue);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     queue->has_thread = error == 0;
-    return -error;
+    return error;
 }
 
 void vhost_queue_end_thread(struct vhost_queue *queue)
