@@ -30,6 +30,8 @@
  *    that were in place already are applied once more, in sequence, with all that came after
  *    them, which ends in the same bytes; and no block that such an entry writes to has been given
  *    to anybody else (S2). Both damaged: nobody knows which entries are live, -EUCLEAN.
+ * J7 After replay no entry in a log has a sequence above the retired one, whatever the slots said:
+ *    none becomes live again when a new one ends in front of it.
  */
 #ifndef DAXFUSE_JOURNAL_JOURNAL_H
 #define DAXFUSE_JOURNAL_JOURNAL_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Replay, in passes, each of them repeatable: find the live entries of all logs; check every record
- * (J5) before any is applied; apply in the order of the sequence; flush; fence; both retire slots.
+ * (J5) before any is applied; apply in the order of the sequence; flush; fence; both retire slots,
+ * above all that any log holds.
  *
  * The logs are an outsider's bytes here (L6). Nothing in them is used before it has been checked
  * against the end of its log and of the pool.
@@ -91,6 +92,26 @@ static int log_scan(struct replay *replay, uint64_t start, uint64_t size, uint64
         above = sequence;
         at += (bytes + DXF_LINE_SIZE - 1) & ~(DXF_LINE_SIZE - 1);
     }
+}
+
+/*
+ * The highest sequence of any entry in a log, live or not; at least `newest`. A retire slot that says
+ * less than it knew (its checksum can be right and it wrong) would let entries come alive again that a
+ * new one ends in front of. Where the slots are right none is above them, and no checksum is looked at;
+ * where much only looks like entries, no more is looked at than a few times the log.
+ */
+static uint64_t log_newest(struct replay *replay, uint64_t start, uint64_t size, uint64_t newest)
+{
+    uint64_t looked = 0;
+    for (uint64_t at = 0; at < size && looked < 4 * size; at += DXF_LINE_SIZE) {
+        const struct dxf_log_entry *entry = pool_at(replay->pool, start + at);
+        if (le32_get(entry->magic) != DXF_LOG_MAGIC || le64_get(entry->sequence) <= newest)
+            continue;
+        if (le32_get(entry->bytes) <= journal_entry_max(&replay->pool->super))
+            looked += le32_get(entry->bytes);
+        (void)entry_check(replay, (const uint8_t *)entry, size - at, newest, &newest);
+    }
+    return newest;
 }
 
 /* The record at *at, which is moved behind it; false: it does not fit its entry. */
@@ -238,13 +259,16 @@ int journal_replay(struct pool *pool, struct journal_replayed *ret_counts)
         error = -EUCLEAN;
     if (!error)
         error = entries_check(&replay);
-    if (error || (replay.count == 0 && same))
+    if (error)
+        goto out;
+    for (uint32_t i = 0; i < log_count; i++)
+        counts.last_sequence = log_newest(&replay, start + i * size, size, counts.last_sequence);
+    if (counts.last_sequence == replay.retired && same)
         goto out;
 
     if (replay.count > 0) {
         qsort(replay.entries, replay.count, sizeof(*replay.entries), entry_compare);
         counts.entries = replay.count;
-        counts.last_sequence = replay.entries[replay.count - 1].sequence;
         error = entries_apply(&replay, &counts.bytes);
     }
     /* The slot that counts is overwritten second. Both, because of J6. */

@@ -477,6 +477,37 @@ START_TEST(one_damaged_slot_loses_nothing)
 }
 END_TEST
 
+/* Slots with right checksums that say less than what was retired: what the logs still hold of before is
+ * behind new entries, and must not be taken for their continuation. */
+START_TEST(slots_that_say_too_little)
+{
+    for (unsigned slots = 1; slots <= 3; slots++) {
+        struct pool_fixture fixture;
+        struct journal_replayed counts;
+        pool_fixture_create(&fixture, POOL_BYTES);
+        change_cpu(0); /* all in one log */
+        for (unsigned i = 1; i < 200; i++)
+            ck_assert_int_eq(commit_cells(fixture.journal, i, i, 0), 0);
+        journal_close(fixture.journal);
+        for (unsigned slot = 0; slot < 2; slot++) {
+            slot_of(&fixture, slot)->retired = le64_make(50);
+            memset(slot_of(&fixture, slot)->tail, 0, sizeof(slot_of(&fixture, slot)->tail));
+            seal_retire(slot_of(&fixture, slot), slot);
+            if (!(slots >> slot & 1))
+                slot_of(&fixture, slot)->csum.raw ^= 1;
+        }
+        ck_assert_int_eq(journal_replay(fixture.pool, &counts), 0);
+        ck_assert_int_eq(journal_open(fixture.pool, &fixture.journal), 0);
+        for (unsigned i = 0; i < 4; i++) /* 39 lines each; of those before each has two */
+            ck_assert_int_eq(commit_cells(fixture.journal, i, i, 2400), 0);
+        ck_assert_int_eq(journal_retire(fixture.journal), 0);
+        ck_assert_int_eq(journal_replay(fixture.pool, &counts), 0);
+        ck_assert_uint_eq(counts.entries, 0);
+        pool_fixture_destroy(&fixture);
+    }
+}
+END_TEST
+
 START_TEST(both_slots_damaged)
 {
     struct pool_fixture fixture;
@@ -608,6 +639,7 @@ int main(void)
     tcase_add_test(tc, threads_and_retirement);
     tcase_add_test(tc, l4_crashes_among_threads);
     tcase_add_test(tc, one_damaged_slot_loses_nothing);
+    tcase_add_test(tc, slots_that_say_too_little);
     tcase_add_test(tc, both_slots_damaged);
     tcase_add_test(tc, j5_replay_refuses_what_no_entry_may_touch);
     tcase_add_test(tc, j1_what_is_no_entry_ends_the_log);
