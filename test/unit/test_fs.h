@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #ifndef FX_POOL_SIZE
 # define FX_POOL_SIZE (64u << 20)
@@ -57,6 +58,25 @@ static inline void fx_setup(void)
     journal_close(fx.below.journal);
     pool_close(fx.below.pool);
     fx_mount();
+}
+
+/* The pool is in a file that can be opened anew and locked. */
+static inline void fx_becomes_a_file(void)
+{
+    int fd = memfd_create("pool", MFD_CLOEXEC);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(ftruncate(fd, (off_t)fx.below.size), 0);
+    for (uint64_t done = 0; done < fx.below.size;) {
+        ssize_t written = pwrite(fd, fx.below.memory + done, fx.below.size - done, (off_t)done);
+
+        ck_assert_int_gt(written, 0);
+        done += (uint64_t)written;
+    }
+    ck_assert_ptr_eq(
+        mmap(fx.below.memory, fx.below.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
+        fx.below.memory);
+    fx.below.pool->fd = fd;
 }
 
 static inline void fx_teardown(void)

@@ -75,25 +75,6 @@ int vhost_shm_unmap(struct vhost_device *device, uint64_t shm_offset, uint64_t l
 
 /* ---- what each begins with --------------------------------------------------------------- */
 
-/* The fixture's pool, in a file that can be opened anew and locked. */
-static void pool_becomes_a_file(void)
-{
-    int fd = memfd_create("pool", MFD_CLOEXEC);
-
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(ftruncate(fd, (off_t)fx.below.size), 0);
-    for (uint64_t done = 0; done < fx.below.size;) {
-        ssize_t written = pwrite(fd, fx.below.memory + done, fx.below.size - done, (off_t)done);
-
-        ck_assert_int_gt(written, 0);
-        done += (uint64_t)written;
-    }
-    ck_assert_ptr_eq(
-        mmap(fx.below.memory, fx.below.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
-        fx.below.memory);
-    fx.below.pool->fd = fd;
-}
-
 static void open_window(bool read_only)
 {
     ck_assert_int_eq(window_open(fx.fs, DOOR, "window", SLOTS * CHUNK, read_only, &window), 0);
@@ -106,7 +87,7 @@ static void setup(void)
     struct fs_handle *handle;
 
     fx_setup();
-    pool_becomes_a_file();
+    fx_becomes_a_file();
     memset(&vmm, 0, sizeof(vmm));
     handle = fx_create("f");
     file = fs_handle_ino(handle);

@@ -59,7 +59,10 @@ static int queue_run(struct vhost_device *device, struct vhost_queue *queue)
         if (device->ops->started)
             device->ops->started(device->arg);
     }
-    return vhost_queue_start(queue);
+    int error = vhost_queue_start(queue);
+    if (!error && device->ops->runs)
+        device->ops->runs(device->arg);
+    return error;
 }
 
 /* After a queue was stopped: maybe it was the last one. */

@@ -14,10 +14,10 @@
  *
  * The life of a connection, as the callbacks tell it, in the socket thread:
  *
- *   connected -> (started -> stopped | reset)* -> gone
+ *   connected -> (started -> runs* -> stopped | reset)* -> gone
  *
- * started: a queue runs; stopped: none does any more, and no copy is under way. Between the two, and only there,
- * vhost_shm_map and vhost_shm_unmap work. A VMM that pauses its guest stops the queues and starts them
+ * started: a queue will run; runs: one more does; stopped: none does any more, and no copy is under way. Between
+ * started and stopped, and only there, vhost_shm_map and vhost_shm_unmap work. A VMM that pauses its guest stops the queues and starts them
  * again where they were. One that resets the device, reset, has nothing in its window any more, and the
  * guest begins anew: it says so, or has the queues go on elsewhere than they stood.
  */
@@ -55,6 +55,7 @@ struct vhost_ops {
     /* See above. NULL: not of interest. */
     void (*connected)(void *arg);
     void (*started)(void *arg);
+    void (*runs)(void *arg);
     void (*stopped)(void *arg);
     void (*reset)(void *arg);
     void (*gone)(void *arg);

@@ -121,7 +121,12 @@ static void on_started(void *arg)
             worker_submit(export->workers, &export->fill);
         }
     }
-    guest_resume(export->guest);
+}
+
+/* What was parked may be of any queue. */
+static void on_runs(void *arg)
+{
+    guest_resume(((struct export *)arg)->guest);
 }
 
 static void on_stopped(void *arg)
@@ -156,6 +161,7 @@ static const struct vhost_ops ops = {
     .region = on_region,
     .connected = on_connected,
     .started = on_started,
+    .runs = on_runs,
     .stopped = on_stopped,
     .reset = on_reset,
     .gone = on_gone,
