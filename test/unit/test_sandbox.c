@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/perf_event.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -24,6 +25,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -256,6 +258,25 @@ static int body_kick(void)
     return kick.uring ? 0 : 4;
 }
 
+static int signalling = -1;
+
+/* What else may come as a kick: it asks for signals, and is one of few that are not of a file. */
+static int prepare_signalling(void)
+{
+    struct perf_event_attr event = { .type = PERF_TYPE_SOFTWARE,
+                                     .size = sizeof(event),
+                                     .config = PERF_COUNT_SW_DUMMY,
+                                     .exclude_kernel = 1 };
+
+    signalling = (int)syscall(SYS_perf_event_open, &event, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+    return signalling < 0 ? 0 : fcntl(signalling, F_SETFL, O_ASYNC);
+}
+
+static int body_signalling(void)
+{
+    return signalling >= 0 && kick_is_usable(signalling);
+}
+
 /* What a ring says to another operation: it would open a file. */
 static int body_ring_opens(void)
 {
@@ -294,6 +315,13 @@ START_TEST(rings)
     ck_assert_int_eq(filtered(true, body_ring_opens), 0);
     ck_assert_int_eq(filtered(true, body_new_ring), 0);
     ck_assert_int_eq(filtered(true, body_register), -SIGSYS);
+}
+END_TEST
+
+START_TEST(a_kick_that_asks_for_signals)
+{
+    prepare = prepare_signalling;
+    ck_assert_int_eq(filtered(true, body_signalling), 0);
 }
 END_TEST
 
@@ -550,6 +578,7 @@ int main(void)
     tcase_add_test(filter, calls);
     tcase_add_test(filter, others);
     tcase_add_test(filter, rings);
+    tcase_add_test(filter, a_kick_that_asks_for_signals);
     suite_add_tcase(suite, filter);
     tcase_add_checked_fixture(outside, setup, teardown);
     tcase_add_test(outside, opens_the_pool_anew);

@@ -95,8 +95,9 @@ bool kick_is_usable(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
 
-    /* Its count may be taken: rings are looked at before waiting. */
-    return flags >= 0 && fd_type(fd) == 0 && (flags & O_ACCMODE) == O_RDWR &&
+    /* Its count may be taken: rings are looked at before waiting. An eventfd has no O_ASYNC, and it is not
+     * for us to ask for it. */
+    return flags >= 0 && fd_type(fd) == 0 && (flags & O_ACCMODE) == O_RDWR && !(flags & O_ASYNC) &&
            fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && counter_read(fd) >= 0;
 }
 
