@@ -201,9 +201,43 @@ START_TEST(a_request_goes_on_after_a_pause)
 }
 END_TEST
 
+/* A list of which one part is gone before the pause, and the other after it. */
+START_TEST(a_removal_is_done_in_two_parts)
+{
+    const struct fuse_setupmapping_in in = { .fh = UINT64_MAX,
+                                             .len = 2 * CHUNK,
+                                             .flags = FUSE_SETUPMAPPING_FLAG_WRITE };
+    const struct {
+        struct fuse_removemapping_in in;
+        struct fuse_removemapping_one one;
+    } __attribute__((packed)) list = { { 1 }, { 0, 2 * CHUNK } };
+    struct fuse_out_header *out = put(2, FUSE_SETUPMAPPING, file, &in, sizeof(in));
+    uint16_t base[QUEUES];
+
+    for (unsigned i = 0; i < 2; i++)
+        answer(asked());
+    (void)guest_used(&front, QUEUE);
+    ck_assert_int_eq(out->error, 0);
+    out = put(4, FUSE_REMOVEMAPPING, file, &list, sizeof(list));
+    uint32_t request = asked();
+    stop(base);
+    answer(request);
+    usleep(20000);
+    go_on(base, 0);
+    answer(asked());
+    (void)guest_used(&front, QUEUE);
+    ck_assert_int_eq(out->error, 0);
+    /* And what nobody has mapped is the guest's mistake. */
+    out = put(6, FUSE_REMOVEMAPPING, file, &list, sizeof(list));
+    (void)guest_used(&front, QUEUE);
+    ck_assert_int_eq(out->error, -EINVAL);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
     tcase_add_test(tcase, a_request_goes_on_after_a_pause);
+    tcase_add_test(tcase, a_removal_is_done_in_two_parts);
 }
 
 int main(void)

@@ -202,6 +202,13 @@ static void pause_guest(struct vhost_request *request)
         atomic_store(&fake_stopped, true);
 }
 
+static void (*in_the_pause)(void);
+
+static void next_session(void)
+{
+    atomic_fetch_add(&guest->epoch, 1);
+}
+
 /* The answer's error, when the guest has gone on. */
 static int ask_paused(uint32_t opcode, uint64_t node, const void *in, size_t in_size)
 {
@@ -217,6 +224,8 @@ static int ask_paused(uint32_t opcode, uint64_t node, const void *in, size_t in_
         usleep(1000);
     fake_on_access = NULL;
     ck_assert(!fake_is_done(request));
+    if (in_the_pause)
+        in_the_pause();
     fs_door_resume(fx.fs, &window.door);
     atomic_store(&fake_stopped, false);
     guest_resume(guest);
@@ -241,6 +250,22 @@ START_TEST(test_a_pause)
     ck_assert_mem_eq(window_at(&window, 1, 100), "bytes", 5);
     ck_assert_int_eq(ask_paused(FUSE_REMOVEMAPPING, file, &list, sizeof(list)), 0);
     ck_assert_uint_eq(mapped(), 0);
+}
+END_TEST
+
+/* What was kept is of a session that an INIT has ended since: it does nothing to the next. */
+START_TEST(test_a_pause_of_the_last_session)
+{
+    const struct {
+        struct fuse_removemapping_in in;
+        struct fuse_removemapping_one one;
+    } __attribute__((packed)) list = { { 1 }, { 0, CHUNK } };
+
+    ck_assert_int_eq(ask_map(file, 0, CHUNK, 0, READ), 0);
+    in_the_pause = next_session;
+    ck_assert_int_eq(ask_paused(FUSE_REMOVEMAPPING, file, &list, sizeof(list)), -ENOTCONN);
+    in_the_pause = NULL;
+    ck_assert_uint_eq(mapped(), 1);
 }
 END_TEST
 
@@ -323,6 +348,7 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, test_places_are_used_again);
     tcase_add_test(tcase, test_sessions_end);
     tcase_add_test(tcase, test_a_pause);
+    tcase_add_test(tcase, test_a_pause_of_the_last_session);
     tcase_add_test(tcase, test_an_answer_that_does_not_come);
     tcase_add_test(tcase, test_a_pause_of_init);
     tcase_add_test(tcase, test_init_of_a_slow_vmm);

@@ -13,7 +13,8 @@
  * two.
  *
  *   run returns 0            it has answered; gr->request is gone
- *   run returns -ECANCELED   its queue was stopped, nothing was done: it runs again with the queue
+ *   run returns -ECANCELED   its queue was stopped; it runs again with the queue, so that nothing was
+ *                            done, or nothing that cannot be done twice
  *   run returns -errno       the dispatcher answers with that error
  */
 #ifndef DAXFUSE_TRANSPORT_VIRTIOFS_DECODE_H
@@ -97,6 +98,7 @@ struct guest_request {
     uint64_t begun;
     uint32_t epoch;
     bool in_worker; /* may wait */
+    bool again;     /* it was parked before it was done: maybe after a part of it was */
     struct fs_request rq;
     struct lock_wait wait;
 

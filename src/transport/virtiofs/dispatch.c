@@ -4,9 +4,9 @@
  * only when fs says that something must be waited for, run again in a worker, which may.
  *
  * A queue that stops (the VMM pauses its guest) lets nobody at the guest's memory. A request that
- * comes to that point before anything was done is kept as it is, one that was done is kept with its
- * answer; both go on when the queue does, or are given up when the guest begins anew. In between
- * they are parked.
+ * comes to that point before anything was done, or can be done twice, is kept as it is, one that was
+ * done is kept with its answer; both go on when the queue does, or are given up when the guest begins
+ * anew. In between they are parked.
  */
 #include "base/clock.h"
 #include "transport/virtiofs/encode.h"
@@ -19,11 +19,11 @@
 struct guest_parked {
     struct guest_parked *next;
     struct vhost_request *request;
-    size_t size; /* of the answer; 0: it has not been run */
+    uint32_t epoch; /* of its session */
+    size_t size;    /* of the answer; 0: it is to be run */
     char answer[];
 };
 
-static void process(struct guest *guest, struct vhost_request *request, bool in_worker);
 static void reset_run(struct worker_job *job);
 
 /* ---- who is at work -------------------------------------------------------------------------- */
@@ -51,6 +51,9 @@ static int check_session(const struct guest_request *gr)
 
     if (state != GUEST_READY && !(gr->op->flags & OP_ANYTIME))
         return -EIO;
+    /* An INIT has ended its session before it was parked. */
+    if (gr->again && gr->op->run != guest_init && gr->epoch != atomic_load(&gr->guest->epoch))
+        return -ENOTCONN;
     if ((gr->op->flags & OP_CHANGES) && gr->guest->options.read_only)
         return -EROFS;
     return 0;
@@ -112,7 +115,7 @@ static void finish(struct guest_request *gr, int r)
         r = -ENOMEM;
     }
     if (r == -ECANCELED)
-        guest_park(guest, gr->request, NULL, 0);
+        guest_park(gr, NULL, 0);
     else if (r < 0)
         guest_answer_error(gr, r);
     let_go(gr);
@@ -142,7 +145,9 @@ static bool hand_over(const struct guest_request *gr)
     return true;
 }
 
-static void process(struct guest *guest, struct vhost_request *request, bool in_worker)
+/* PARKED: it was so until now, and runs again. */
+static void process(struct guest *guest, struct vhost_request *request,
+                    const struct guest_parked *parked)
 {
     struct guest_request gr; /* large: only what is read before it is written is set */
     int r;
@@ -151,8 +156,9 @@ static void process(struct guest *guest, struct vhost_request *request, bool in_
     gr.request = request;
     gr.op = NULL;
     gr.begun = clock_now();
-    gr.epoch = atomic_load_explicit(&guest->epoch, memory_order_acquire);
-    gr.in_worker = in_worker;
+    gr.epoch = parked ? parked->epoch : atomic_load_explicit(&guest->epoch, memory_order_acquire);
+    gr.again = parked != NULL;
+    gr.in_worker = false;
     gr.wait = (struct lock_wait){ .nowait = true };
     gr.header = (struct fuse_in_header){ 0 };
     gr.payload_at = gr.payload_size = 0;
@@ -169,7 +175,7 @@ static void process(struct guest *guest, struct vhost_request *request, bool in_
         .uid = gr.header.uid,
         .gid = gr.header.gid,
         .in_group = true, /* the guest's kernel has cleared the bit already */
-        .wait = in_worker ? NULL : &gr.wait,
+        .wait = &gr.wait,
         .door = guest->options.dax_door,
     };
     if (r == 0)
@@ -183,7 +189,7 @@ void guest_dispatch(struct guest *guest, struct vhost_request *request)
 {
     if (atomic_load_explicit(&guest->parked_count, memory_order_relaxed) > 0)
         guest_resume(guest);
-    process(guest, request, false);
+    process(guest, request, NULL);
 }
 
 /* ---- queues that stop ------------------------------------------------------------------------ */
@@ -209,20 +215,21 @@ static struct guest_parked *unpark_all(struct guest *guest)
     return list;
 }
 
-void guest_park(struct guest *guest, struct vhost_request *request, const void *answer, size_t size)
+void guest_park(struct guest_request *gr, const void *answer, size_t size)
 {
     struct guest_parked *parked = malloc(sizeof(*parked) + size);
 
     if (!parked) {
-        vhost_complete(request, 0);
+        vhost_complete(gr->request, 0);
         return;
     }
-    parked->request = request;
+    parked->request = gr->request;
+    parked->epoch = gr->epoch;
     parked->size = size;
     if (size > 0)
         memcpy(parked->answer, answer, size);
-    park(guest, parked);
-    guest_resume(guest); /* it may run again already, and have found nothing parked */
+    park(gr->guest, parked);
+    guest_resume(gr->guest); /* it may run again already, and have found nothing parked */
 }
 
 /* False: its queue still is stopped. One whose ring is over goes nowhere. */
@@ -241,7 +248,7 @@ static bool resume_one(struct guest *guest, struct guest_parked *parked)
         r = vhost_write(parked->request, 0, parked->answer, parked->size);
     ended = vhost_access_end(parked->request);
     if (parked->size == 0)
-        process(guest, parked->request, true);
+        process(guest, parked->request, parked);
     else
         vhost_complete(parked->request, r == 0 && ended == 0 ? parked->size : 0);
     free(parked);

@@ -68,7 +68,7 @@ static void keep(struct guest_request *gr, int error, const void *first, size_t 
     if (second_size > 0)
         memcpy(answer + HEADER + first_size, second, second_size);
     count(gr, error != 0);
-    guest_park(gr->guest, gr->request, answer, size);
+    guest_park(gr, answer, size);
     gr->request = NULL;
     free(answer);
 }

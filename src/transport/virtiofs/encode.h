@@ -39,8 +39,7 @@ int guest_answer_attr(struct guest_request *gr, const struct fs_attr *attr);
 /* ---- dispatch.c ---- */
 
 /* The queue was stopped: the answer waits, or, with size 0, the request does, until it goes on. */
-void guest_park(struct guest *guest, struct vhost_request *request, const void *answer,
-                size_t size);
+void guest_park(struct guest_request *gr, const void *answer, size_t size);
 /* No session begins or ends until guest_session_let_go. -EAGAIN one does, and this thread may not wait;
  * -ENOTCONN the request is of one that is over. */
 int guest_session_hold(struct guest_request *gr);

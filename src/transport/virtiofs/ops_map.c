@@ -49,9 +49,9 @@ static int check_handle(struct guest_request *gr, uint64_t id, bool write)
 }
 
 /*
- * Whether the VMM has paused its guest, after something has failed: mostly because of that. Both requests can be
- * run again when the guest goes on, as if they had not been; with an answer now its program would be killed
- * for a chunk that cannot be had, or a place of the window be lost.
+ * Whether the VMM has paused its guest, after something has failed: mostly because of that. Both requests are
+ * run again then when the guest goes on; with an answer now its program would be killed for a chunk that cannot
+ * be had, or a place of the window be lost.
  */
 static bool is_paused(struct guest_request *gr)
 {
@@ -109,8 +109,8 @@ int guest_setupmapping(struct guest_request *gr)
     return r < 0 ? r : guest_answer(gr, NULL, 0);
 }
 
-/* All of it, whatever goes wrong; the first error. What is not mapped is the guest's mistake, or was
- * done before a pause. */
+/* All of it, whatever goes wrong; the first error. What is not mapped is the guest's mistake, but in a
+ * request that runs again: it may have been done before the pause. */
 static int remove_one(struct guest_request *gr, const struct fuse_removemapping_one *one)
 {
     struct dax_door *dax_door = gr->guest->options.dax_door;
@@ -122,8 +122,10 @@ static int remove_one(struct guest_request *gr, const struct fuse_removemapping_
     for (; count > 0; slot++, count--) {
         int r = fs_unmap(gr->guest->options.fs, &gr->rq, dax_door, slot);
 
+        if (r == -ENOENT)
+            r = gr->again ? 0 : -EINVAL;
         if (r < 0 && result == 0)
-            result = r == -ENOENT ? -EINVAL : r;
+            result = r;
     }
     return result;
 }
