@@ -325,10 +325,22 @@ static int queue_enable(struct vhost_device *device, struct vhost_queue *queue, 
     return ANSWER_ACK;
 }
 
-/* Whether those that run had no request; they stand then. */
+static bool is_used(struct vhost_device *device)
+{
+    bool used = false;
+
+    for (unsigned i = 0; i < device->queue_count; i++)
+        used = used || vhost_queue_is_used(&device->queues[i]);
+    return used;
+}
+
+/* Whether those that run had no request; they stand then, unless it is known before. */
 static bool stop_unused(struct vhost_device *device)
 {
     bool unused = true;
+
+    if (is_used(device))
+        return false;
 
     for (unsigned i = 0; i < device->queue_count; i++) {
         struct vhost_queue *queue = &device->queues[i];

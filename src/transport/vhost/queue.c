@@ -289,6 +289,14 @@ bool vhost_queue_is_active(struct vhost_queue *queue)
     return active;
 }
 
+bool vhost_queue_is_used(struct vhost_queue *queue)
+{
+    pthread_mutex_lock(&queue->mutex);
+    bool used = queue->active && queue->popped;
+    pthread_mutex_unlock(&queue->mutex);
+    return used;
+}
+
 static bool is_ready(const struct vhost_queue *queue)
 {
     return !queue->active && queue->started && queue->enabled && queue->addressed &&

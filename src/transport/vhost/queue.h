@@ -128,6 +128,8 @@ int vhost_queue_set_err(struct vhost_queue *queue, int fd);
 void vhost_queue_set_memory(struct vhost_queue *queue, struct vhost_memory *memory);
 void vhost_queue_set_enabled(struct vhost_queue *queue, bool enabled);
 
+/* Whether it is active and has had a request since it became so. */
+bool vhost_queue_is_used(struct vhost_queue *queue);
 /* Whether vhost_queue_start would make it active. */
 bool vhost_queue_is_ready(struct vhost_queue *queue);
 bool vhost_queue_is_active(struct vhost_queue *queue);
