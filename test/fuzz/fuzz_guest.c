@@ -90,7 +90,7 @@ static struct program program;
 static struct waiting waiting[WAITING], given_up[GIVEN_UP];
 static unsigned waiting_count, given_up_count;
 static _Atomic int stop_after;
-/* Who goes on is not stopped once more by who was just about to. */
+/* Who goes on is not stopped once more by who was just about to, nor waits for who was. */
 static pthread_mutex_t stop_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static _Noreturn void wrong(const char *what, uint32_t opcode)
@@ -186,6 +186,15 @@ static void on_access(struct vhost_request *request)
     if (atomic_load(&stop_after) > 0 && atomic_fetch_sub(&stop_after, 1) == 1)
         atomic_store(&fake_stopped, true);
     pthread_mutex_unlock(&stop_mutex);
+}
+
+/* Whether queues stand, or will after more accesses. */
+static bool may_stand(void)
+{
+    pthread_mutex_lock(&stop_mutex);
+    bool may = atomic_load(&fake_stopped) || atomic_load(&stop_after) > 0;
+    pthread_mutex_unlock(&stop_mutex);
+    return may;
 }
 
 /* Looks at what was answered. */
@@ -310,7 +319,7 @@ static void send_request(const struct program_request *request, unsigned how, un
     guest_dispatch(guest, one->request);
     if (lock)
         return;
-    if (how & HOW_LATER || atomic_load(&fake_stopped) || atomic_load(&stop_after) > 0) {
+    if (how & HOW_LATER || may_stand()) {
         waiting_count++;
         return;
     }
