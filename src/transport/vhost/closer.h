@@ -26,7 +26,10 @@ struct closer;
 int closer_create(struct closer **ret_closer);
 /* Its thread. In the process that closes: it does not survive a fork. Before that, what is taken waits. -errno. */
 int closer_start(struct closer *closer);
-/* Waits a second for what is to be closed, and leaves the rest to its thread. NULL is allowed. */
+/* The end comes, and more may come until then: what is not closed in a second from now is not waited for. */
+void closer_end(struct closer *closer);
+/* Waits for what is to be closed, a second, or as closer_end has said, and leaves the rest to its thread. NULL is
+ * allowed. */
 void closer_destroy(struct closer *closer);
 
 /* FD is closed some time; -1 is nothing. Never waits. */

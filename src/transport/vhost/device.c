@@ -320,6 +320,7 @@ void vhost_device_stop(struct vhost_device *device)
     device->has_thread = false;
     for (unsigned i = 0; i < device->queue_count; i++)
         vhost_queue_end_thread(&device->queues[i]);
+    closer_end(device->closer); /* of all devices at once: they are stopped first, then closed */
 }
 
 void vhost_device_close(struct vhost_device *device)
