@@ -3,9 +3,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#ifndef SCM_PIDFD
+# define SCM_PIDFD 4 /* of Linux 6.5 */
+#endif
+
+/* A security label is no longer than a page. */
+#define LABEL_MAX 4096
 
 int fd_reopen(int fd, int flags)
 {
@@ -31,11 +39,20 @@ void fd_attach(struct msghdr *message, union fd_control *control, int fd)
     memcpy(CMSG_DATA(part), &fd, sizeof(int));
 }
 
+/* Whether descriptors are what it holds. */
+static bool is_fds(const struct cmsghdr *part)
+{
+    return part->cmsg_level == SOL_SOCKET &&
+           (part->cmsg_type == SCM_RIGHTS || part->cmsg_type == SCM_PIDFD);
+}
+
 ssize_t fd_receive(int socket, void *to, size_t length, int fds[FD_SENT_MAX], unsigned *ret_count,
                    bool *ret_cut)
 {
     union {
-        char bytes[CMSG_SPACE(FD_SENT_MAX * sizeof(int))];
+        /* And of who sent it: that comes first. */
+        char bytes[CMSG_SPACE((FD_SENT_MAX - 1) * sizeof(int)) + CMSG_SPACE(sizeof(int)) +
+                   CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(LABEL_MAX)];
         struct cmsghdr align;
     } control;
     struct iovec vector = { .iov_base = to, .iov_len = length };
@@ -49,11 +66,13 @@ ssize_t fd_receive(int socket, void *to, size_t length, int fds[FD_SENT_MAX], un
     if (got < 0)
         return got;
     for (struct cmsghdr *part = CMSG_FIRSTHDR(&header); part; part = CMSG_NXTHDR(&header, part)) {
-        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+        if (!is_fds(part))
             continue;
-        size_t size = part->cmsg_len - CMSG_LEN(0);
-        memcpy(fds + count, CMSG_DATA(part), size);
-        count += (unsigned)(size / sizeof(int));
+        for (size_t at = CMSG_LEN(0); at < part->cmsg_len; at += sizeof(int)) {
+            memcpy(fds + count, (uint8_t *)part + at, sizeof(int));
+            if (fds[count] >= 0) /* a process that is gone has none */
+                count++;
+        }
     }
     *ret_count = count;
     *ret_cut = header.msg_flags & MSG_CTRUNC;

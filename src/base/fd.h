@@ -20,11 +20,13 @@ union fd_control {
 /* FD goes with the message; CONTROL lives until it is sent. */
 void fd_attach(struct msghdr *message, union fd_control *control, int fd);
 
-/* That one message can bring: the kernel's SCM_MAX_FD. */
-#define FD_SENT_MAX 253
+/* That one message can bring: the kernel's SCM_MAX_FD; and the process that sent it, if anybody who has the socket
+ * wants that to be known (SO_PASSPIDFD). */
+#define FD_SENT_MAX (253 + 1)
 
-/* What has come to a socket, as recvmsg(2) says it, without waiting. All descriptors that came with it are in FDS,
- * *RET_COUNT of them: the kernel closes none, but where this process can have no more. *RET_CUT: it did. */
+/* What has come to a socket, as recvmsg(2) says it. Waits for nothing to come; but anybody else who has the socket can
+ * make it wait. The descriptors that came with it are in FDS, *RET_COUNT of them: the kernel closes none of these, but
+ * where this process can have no more, *RET_CUT. It does close those of a byte out of band, without SO_OOBINLINE. */
 ssize_t fd_receive(int socket, void *to, size_t length, int fds[FD_SENT_MAX], unsigned *ret_count,
                    bool *ret_cut);
 

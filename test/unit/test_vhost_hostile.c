@@ -4,6 +4,7 @@
 #include "vhost_fixture.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "transport/vhost/closer.h"
 #include "transport/vhost/memory.h"
 #include <check.h>
@@ -486,6 +487,96 @@ START_TEST(an_answer_that_does_not_close)
 }
 END_TEST
 
+#ifndef SO_PASSPIDFD
+# define SO_PASSPIDFD 76 /* of Linux 6.5 */
+#endif
+
+/* As many as one message can bring, and who sent it besides: the last of them are not dropped. */
+START_TEST(all_that_can_come_at_once)
+{
+    enum { sent = 253 };
+    static char control[CMSG_SPACE(sent * sizeof(int))] __attribute__((aligned(8)));
+    char byte = 'x';
+    struct iovec vector = { .iov_base = &byte, .iov_len = 1 };
+    struct msghdr message = { .msg_iov = &vector,
+                              .msg_iovlen = 1,
+                              .msg_control = control,
+                              .msg_controllen = sizeof(control) };
+    struct cmsghdr *part = CMSG_FIRSTHDR(&message);
+    int pair[2], fds[FD_SENT_MAX];
+    const int one = 1;
+    unsigned count, expected = sent;
+    bool cut;
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    ck_assert_int_eq(setsockopt(pair[1], SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)), 0);
+    ck_assert_int_eq(setsockopt(pair[1], SOL_SOCKET, SO_PASSSEC, &one, sizeof(one)), 0);
+    if (setsockopt(pair[1], SOL_SOCKET, SO_PASSPIDFD, &one, sizeof(one)) == 0)
+        expected++;
+    *part = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
+                              .cmsg_type = SCM_RIGHTS,
+                              .cmsg_len = CMSG_LEN(sent * sizeof(int)) };
+    for (unsigned i = 0; i < sent; i++)
+        memcpy(CMSG_DATA(part) + i * sizeof(int), &front.memfd, sizeof(int));
+    ck_assert_int_eq(sendmsg(pair[0], &message, 0), 1);
+    ck_assert_int_eq(fd_receive(pair[1], &byte, 1, fds, &count, &cut), 1);
+    ck_assert(!cut);
+    ck_assert_uint_eq(count, expected);
+    while (count > 0)
+        ck_assert_int_eq(close(fds[--count]), 0);
+    close(pair[0]);
+    close(pair[1]);
+}
+END_TEST
+
+/* The lowest number that is free. */
+static int free_number(void)
+{
+    int fd = dup(0);
+
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    return fd;
+}
+
+/* A channel that brings a descriptor with each read is none. */
+START_TEST(answers_that_bring_their_process)
+{
+    const struct {
+        struct vhost_user_header header;
+        uint64_t result;
+    } __attribute__((packed)) answers[2] = {
+        { { VHOST_USER_BACKEND_SHMEM_UNMAP, VHOST_USER_VERSION | VHOST_USER_REPLY, 8 }, 0 },
+        { { VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, VHOST_USER_VERSION | VHOST_USER_REPLY, 8 },
+          0 },
+    };
+    const int one = 1;
+    int pair[2];
+
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    if (setsockopt(pair[1], SOL_SOCKET, SO_PASSPIDFD, &one, sizeof(one)) == 0) {
+        int error = 0, after;
+
+        ck_assert_uint_eq(front_ask(&front, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1),
+                          0);
+        int before = free_number();
+        for (unsigned i = 0; i < 10 && !error; i++) {
+            for (size_t at = 0; at < sizeof(answers); at++)
+                (void)send(pair[0], (const char *)answers + at, 1, MSG_NOSIGNAL);
+            error = vhost_shm_unmap(callee.device, 0, 4096,
+                                    clock_now() + FRONT_TIMEOUT_MS * 1000000ull);
+        }
+        ck_assert_int_eq(error, -ETIMEDOUT);
+        for (unsigned i = 0; (after = free_number()) > before && i < 2000; i++)
+            usleep(500); /* the closer's */
+        ck_assert_int_le(after, before);
+    }
+    close(pair[0]);
+    close(pair[1]);
+}
+END_TEST
+
 /* No more is taken from a VMM, nor from the next, until some of it is closed. */
 START_TEST(more_that_do_not_close)
 {
@@ -608,6 +699,8 @@ static void add(TCase *tcase)
     tcase_add_loop_test(tcase, a_descriptor_that_does_not_close, 0, WAYS);
     tcase_add_test(tcase, a_descriptor_that_is_not_received);
     tcase_add_test(tcase, an_answer_that_does_not_close);
+    tcase_add_test(tcase, all_that_can_come_at_once);
+    tcase_add_test(tcase, answers_that_bring_their_process);
     tcase_add_test(tcase, more_that_do_not_close);
     tcase_add_test(tcase, memory_is_cut_during_an_access);
     tcase_add_test(tcase, memory_is_cut_under_the_ring);
