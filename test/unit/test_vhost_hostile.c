@@ -386,7 +386,30 @@ static int lingering(int *ret_peer)
     return fd;
 }
 
-enum { WAY_STRAY, WAY_MANY, WAY_CALL, WAY_KICK, WAY_MEMORY, WAY_CHANNEL, WAY_IN_CHANNEL, WAYS };
+enum {
+    WAY_STRAY,
+    WAY_OOB,
+    WAY_MANY,
+    WAY_CALL,
+    WAY_KICK,
+    WAY_MEMORY,
+    WAY_CHANNEL,
+    WAY_IN_CHANNEL,
+    WAYS
+};
+
+/* A byte with FD; in band, if the kernel knows no other. */
+static void out_of_band_send(int socket, int fd)
+{
+    char byte = 'x';
+    struct iovec vector = { .iov_base = &byte, .iov_len = 1 };
+    struct msghdr message = { .msg_iov = &vector, .msg_iovlen = 1 };
+    union fd_control control;
+
+    fd_attach(&message, &control, fd);
+    if (sendmsg(socket, &message, MSG_OOB) != 1)
+        ck_assert_int_eq(sendmsg(socket, &message, 0), 1);
+}
 
 static void lingering_send(unsigned way, int fd)
 {
@@ -397,6 +420,11 @@ static void lingering_send(unsigned way, int fd)
     switch (way) {
     case WAY_STRAY:
         front_send(&front, VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, NULL, 0, &fd, 1);
+        break;
+    case WAY_OOB: /* before what is read */
+        out_of_band_send(front.fd, fd);
+        front_send(&front, VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, NULL, 0, NULL, 0);
+        shutdown(front.fd, SHUT_RDWR);
         break;
     case WAY_MANY: /* behind those that are looked at */
         for (unsigned i = 0; i < 16; i++)

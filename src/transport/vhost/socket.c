@@ -69,7 +69,13 @@ void vhost_message_close(struct vhost_message *message)
 
 void vhost_socket_init(struct vhost_socket *socket, int fd, int wake, struct closer *closer)
 {
+    const int one = 1;
+
     *socket = (struct vhost_socket){ .fd = fd, .wake = wake, .closer = closer };
+    /* A byte out of band is one of a message. Else it is skipped, and the kernel closes in this thread what came
+     * with it. */
+    if (fd >= 0)
+        (void)setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one));
 }
 
 void vhost_socket_close(struct vhost_socket *socket)
