@@ -5,16 +5,20 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "transport/vhost/channel.h"
 #include "transport/vhost/closer.h"
 #include "transport/vhost/memory.h"
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The queue breaks: err is signalled, nothing comes back; others go on, and after a stop and a
@@ -498,7 +502,7 @@ START_TEST(a_descriptor_that_is_not_received)
 }
 END_TEST
 
-/* It comes with an answer, to who asked. */
+/* It comes with an answer; or out of band, and who reads closes it at once. */
 START_TEST(an_answer_that_does_not_close)
 {
     int peer, fd = lingering(&peer);
@@ -506,10 +510,13 @@ START_TEST(an_answer_that_does_not_close)
 
     front_start(&front, FRONT_FEATURES, 1, 8);
     struct front channel = { .fd = front.channel };
-    front_send(&channel, VHOST_USER_BACKEND_SHMEM_UNMAP, VHOST_USER_VERSION | VHOST_USER_REPLY,
-               &zero, 8, &fd, 1);
+    if (_i == 0)
+        front_send(&channel, VHOST_USER_BACKEND_SHMEM_UNMAP, VHOST_USER_VERSION | VHOST_USER_REPLY,
+                   &zero, 8, &fd, 1);
+    else
+        out_of_band_send(channel.fd, fd);
     close(fd);
-    ck_assert_int_eq(vhost_shm_unmap(callee.device, 0, 4096, clock_now() + 10 * CLOCK_SECOND),
+    ck_assert_int_eq(vhost_shm_unmap(callee.device, 0, 4096, clock_now() + CLOCK_SECOND),
                      -ETIMEDOUT);
     guest_round_trip(&front, 0, 0, "without a window");
 }
@@ -638,6 +645,144 @@ START_TEST(more_that_do_not_close)
 }
 END_TEST
 
+/* ---- a VMM that holds its channel -------------------------------------------------------- */
+
+enum { HELD_MAX = 4 * VHOST_CHANNEL_BEHIND, PAGE = 4096 };
+
+/* Channels of whose ends here the VMM, too, reads: into pages that do not come before the end. */
+static struct {
+    int faults;
+    uint8_t *pages;
+    unsigned count;
+    struct held {
+        pthread_t thread;
+        int pair[2]; /* its own, and ours */
+        uint8_t *page;
+    } channels[HELD_MAX];
+} held;
+
+/* false: nobody may do that here. */
+static bool held_begin(void)
+{
+    struct uffdio_api api = { .api = UFFD_API };
+
+    memset(&held, 0, sizeof(held));
+    held.faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+    if (held.faults < 0)
+        return false;
+    ck_assert_int_eq(ioctl(held.faults, UFFDIO_API, &api), 0);
+    held.pages =
+        mmap(NULL, HELD_MAX * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(held.pages, MAP_FAILED);
+    struct uffdio_register all = { .range = { (uintptr_t)held.pages, HELD_MAX * PAGE },
+                                   .mode = UFFDIO_REGISTER_MODE_MISSING };
+    ck_assert_int_eq(ioctl(held.faults, UFFDIO_REGISTER, &all), 0);
+    return true;
+}
+
+static void *held_main(void *arg)
+{
+    const struct held *channel = arg;
+
+    (void)!recv(channel->pair[1], channel->page, PAGE, 0);
+    return NULL;
+}
+
+/* Another one, the VMM's end of which is returned. */
+static int held_give(void)
+{
+    struct held *channel = &held.channels[held.count];
+    struct uffd_msg fault;
+
+    channel->page = held.pages + held.count++ * PAGE;
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, channel->pair), 0);
+    ck_assert_int_eq(send(channel->pair[0], "x", 1, 0), 1);
+    ck_assert_int_eq(pthread_create(&channel->thread, NULL, held_main, channel), 0);
+    ck_assert_int_eq(read(held.faults, &fault, sizeof(fault)), sizeof(fault));
+    ck_assert_uint_eq(
+        front_ask(&front, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, &channel->pair[1], 1), 0);
+    return channel->pair[0];
+}
+
+static void held_end(void)
+{
+    struct uffdio_zeropage all = { .range = { (uintptr_t)held.pages, HELD_MAX * PAGE } };
+
+    ck_assert_int_eq(ioctl(held.faults, UFFDIO_ZEROPAGE, &all), 0);
+    for (unsigned i = 0; i < held.count; i++) {
+        pthread_join(held.channels[i].thread, NULL);
+        close(held.channels[i].pair[0]);
+        close(held.channels[i].pair[1]);
+    }
+    close(held.faults);
+    munmap(held.pages, HELD_MAX * PAGE);
+}
+
+static void *unmap_main(void *arg)
+{
+    *(int *)arg = vhost_shm_unmap(callee.device, 0, PAGE, clock_now() + 60 * CLOCK_SECOND);
+    return NULL;
+}
+
+/* Neither who asks waits longer than it wants to, nor the end of the connection. */
+START_TEST(an_answer_that_is_held)
+{
+    struct pollfd polled = { .events = POLLIN };
+    pthread_t thread;
+    int error;
+
+    if (!held_begin())
+        return;
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    (void)held_give();
+    ck_assert_int_eq(vhost_shm_unmap(callee.device, 0, PAGE, clock_now() + CLOCK_SECOND / 20),
+                     -ETIMEDOUT);
+    ck_assert_int_eq(vhost_shm_unmap(callee.device, 0, PAGE, clock_now() + CLOCK_SECOND / 20),
+                     -EBUSY);
+    polled.fd = held_give(); /* instead */
+    ck_assert_int_eq(pthread_create(&thread, NULL, unmap_main, &error), 0);
+    ck_assert_int_eq(poll(&polled, 1, FRONT_TIMEOUT_MS), 1);
+    usleep(20000); /* its reader waits */
+    close(front.fd);
+    callee_wait(&callee, &callee.gone, 1);
+    pthread_join(thread, NULL);
+    ck_assert_int_eq(error, -ETIMEDOUT);
+    front_connect(&front, path);
+    guest_ring_clear(&front, 0);
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    guest_round_trip(&front, 0, 0, "the next one");
+    held_end();
+}
+END_TEST
+
+/* The VMM is not listened to any more, until they are let go. */
+START_TEST(many_answers_that_are_held)
+{
+    struct pollfd polled = { .events = POLLIN };
+    struct vhost_user_header header;
+    uint64_t features;
+    bool listens = true;
+
+    if (!held_begin())
+        return;
+    front_start(&front, FRONT_FEATURES, 1, 8);
+    polled.fd = front.fd;
+    while (listens) {
+        ck_assert_uint_lt(held.count, HELD_MAX);
+        (void)held_give();
+        ck_assert_int_eq(vhost_shm_unmap(callee.device, 0, PAGE, clock_now() + CLOCK_SECOND / 20),
+                         -ETIMEDOUT);
+        front_send(&front, VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, NULL, 0, NULL, 0);
+        listens = poll(&polled, 1, 500) == 1;
+        if (listens)
+            ck_assert(front_receive(&front, &header, &features, sizeof(features)));
+    }
+    ck_assert_uint_ge(held.count, VHOST_CHANNEL_BEHIND);
+    held_end();
+    ck_assert(front_receive(&front, &header, &features, sizeof(features)));
+}
+END_TEST
+
 /* ---- memory that goes away --------------------------------------------------------------- */
 
 START_TEST(memory_is_cut_during_an_access)
@@ -726,10 +871,12 @@ static void add(TCase *tcase)
     tcase_add_test(tcase, signals_are_counted);
     tcase_add_loop_test(tcase, a_descriptor_that_does_not_close, 0, WAYS);
     tcase_add_test(tcase, a_descriptor_that_is_not_received);
-    tcase_add_test(tcase, an_answer_that_does_not_close);
+    tcase_add_loop_test(tcase, an_answer_that_does_not_close, 0, 2);
     tcase_add_test(tcase, all_that_can_come_at_once);
     tcase_add_test(tcase, answers_that_bring_their_process);
     tcase_add_test(tcase, more_that_do_not_close);
+    tcase_add_test(tcase, an_answer_that_is_held);
+    tcase_add_test(tcase, many_answers_that_are_held);
     tcase_add_test(tcase, memory_is_cut_during_an_access);
     tcase_add_test(tcase, memory_is_cut_under_the_ring);
     tcase_add_test(tcase, memory_is_cut_under_an_empty_ring);

@@ -54,7 +54,7 @@ static int queue_run(struct vhost_device *device, struct vhost_queue *queue)
     device->stood &= ~(1ull << queue->index);
     if (!device->started) {
         device->started = true;
-        vhost_channel_open(&device->channel,
+        vhost_channel_open(device->channel,
                            device->protocol_features & VHOST_USER_PROTOCOL_F_SHARED_OBJECT);
         if (device->ops->started)
             device->ops->started(device->arg);
@@ -73,7 +73,7 @@ static void stopped(struct vhost_device *device)
     for (unsigned i = 0; i < device->queue_count; i++)
         if (vhost_queue_is_active(&device->queues[i]))
             return;
-    vhost_channel_shut(&device->channel);
+    vhost_channel_shut(device->channel);
     device->started = false;
     for (unsigned i = 0; i < device->queue_count; i++)
         if (device->queues[i].addressed)
@@ -85,7 +85,7 @@ static void stopped(struct vhost_device *device)
 void vhost_backend_reset(struct vhost_device *device, uint64_t connection)
 {
     /* Nothing is asked of a VMM once its queues stop. */
-    vhost_channel_set(&device->channel, -1);
+    vhost_channel_end(device->channel);
     device->has_channel = device->shm_asked = false;
     device->stood = 0;
     device->features = device->protocol_features = 0;
@@ -269,7 +269,11 @@ static int set_channel(struct vhost_device *device, struct vhost_message *messag
         *ret_why = "the channel that it gives is no stream socket of this machine";
         return -EPROTO;
     }
-    vhost_channel_set(&device->channel, fd);
+    if (vhost_channel_set(device->channel, fd) < 0) {
+        closer_take(device->closer, fd);
+        *ret_why = "there is no thread for the channel that it gives";
+        return -EPROTO;
+    }
     device->has_channel = true;
     shm_update(device);
     return ANSWER_ACK;

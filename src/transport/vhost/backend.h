@@ -54,7 +54,7 @@ struct vhost_device {
     struct vhost_signals signals;
     _Atomic uint32_t told;
     _Atomic bool shm_offered;
-    struct vhost_channel channel;
+    struct vhost_channel *channel;
 
     /* The socket thread's. */
     struct vhost_socket socket;

@@ -1,59 +1,222 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Requests to the VMM. Sent under the mutex, without waiting; answers are read by the busy one,
- * without it. */
+/* Requests to the VMM. Sent under the mutex, without waiting; answers are read without it, by the
+ * descriptor's thread. */
 #include "transport/vhost/channel.h"
 
 #include "base/clock.h"
 #include "base/fd.h"
-
+#include "base/thread.h"
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
-int vhost_channel_init(struct vhost_channel *channel, struct closer *closer)
+struct vhost_channel {
+    pthread_mutex_t mutex; /* guards what follows; not held while an answer is waited for or read */
+    pthread_cond_t changed; /* any of it */
+    unsigned readers;       /* threads, also those of descriptors that were here before */
+    bool left;              /* nobody waits for them: the last one frees this */
+    uint64_t number;        /* of the descriptor: each has another */
+    int fd;                 /* -1: none; its reader closes it */
+    bool open;              /* requests may be sent */
+    bool busy;              /* somebody waits for an answer */
+    bool lost;              /* the VMM closed it, or talks nonsense */
+    bool barrier;           /* a request is followed by one that asks for nothing */
+    uint32_t due[2];        /* whose answers are to come, in their order */
+    unsigned due_count;     /* not 0 and nobody busy: nobody waits for them any more */
+    uint64_t result;        /* of the last request that was answered, but for barriers */
+};
+
+/* A thread's. */
+struct reader {
+    struct vhost_channel *channel;
+    uint64_t number;
+    int fd;
+    int fds[FD_SENT_MAX]; /* that came, and are to be closed */
+    unsigned fd_count;
+    struct {
+        struct vhost_user_header header;
+        uint64_t result;
+    } __attribute__((packed)) answer;
+};
+
+static void channel_free(struct vhost_channel *channel)
 {
-    pthread_condattr_t attributes;
-    int error = -pthread_condattr_init(&attributes);
+    pthread_cond_destroy(&channel->changed);
+    pthread_mutex_destroy(&channel->mutex);
+    free(channel);
+}
 
-    if (error)
+/* ---- who reads --------------------------------------------------------------------------- */
+
+/* One that is whole and REQUEST's. */
+static bool answer_receive(struct reader *reader, uint32_t request)
+{
+    for (size_t used = 0; used < sizeof(reader->answer);) {
+        bool cut = false;
+        ssize_t got =
+            fd_receive(reader->fd, (uint8_t *)&reader->answer + used, sizeof(reader->answer) - used,
+                       reader->fds, &reader->fd_count, &cut);
+
+        if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+            struct pollfd polled = { .fd = reader->fd, .events = POLLIN };
+
+            (void)poll(&polled, 1, -1);
+            continue;
+        }
+        if (got <= 0 || reader->fd_count > 0 || cut)
+            return false; /* an answer brings none */
+        used += (size_t)got;
+    }
+    const struct vhost_user_header header = reader->answer.header;
+    return header.request == request && header.flags == (VHOST_USER_VERSION | VHOST_USER_REPLY) &&
+           header.size == sizeof(reader->answer.result);
+}
+
+static bool is_current(const struct reader *reader)
+{
+    return reader->channel->number == reader->number && !reader->channel->lost;
+}
+
+/* With the mutex, which is let go while one is read. Until the descriptor is lost, or is the channel's no more. */
+static void answers_receive(struct reader *reader)
+{
+    struct vhost_channel *channel = reader->channel;
+
+    while (is_current(reader)) {
+        if (channel->due_count == 0) {
+            pthread_cond_wait(&channel->changed, &channel->mutex);
+            continue;
+        }
+        uint32_t request = channel->due[0];
+        pthread_mutex_unlock(&channel->mutex);
+        bool good = answer_receive(reader, request);
+        pthread_mutex_lock(&channel->mutex);
+        if (!is_current(reader))
+            break;
+        if (good && request != VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE)
+            channel->result = reader->answer.result;
+        channel->due[0] = channel->due[1];
+        channel->due_count--;
+        channel->lost = !good;
+        pthread_cond_broadcast(&channel->changed);
+    }
+    if (channel->number == reader->number)
+        channel->fd = -1; /* nobody else uses it now */
+}
+
+static void *reader_main(void *arg)
+{
+    struct reader *reader = arg;
+    struct vhost_channel *channel = reader->channel;
+
+    pthread_setname_np(pthread_self(), "daxfuse-answer");
+    pthread_mutex_lock(&channel->mutex);
+    answers_receive(reader);
+    pthread_mutex_unlock(&channel->mutex);
+    for (unsigned i = 0; i < reader->fd_count; i++)
+        close(reader->fds[i]);
+    close(reader->fd);
+    free(reader);
+    pthread_mutex_lock(&channel->mutex);
+    channel->readers--;
+    bool last = channel->left && channel->readers == 0;
+    pthread_cond_broadcast(&channel->changed);
+    pthread_mutex_unlock(&channel->mutex);
+    if (last)
+        channel_free(channel);
+    return NULL;
+}
+
+/* With the mutex. */
+static int reader_start(struct vhost_channel *channel, int fd)
+{
+    struct reader *reader = calloc(1, sizeof(*reader));
+    pthread_t thread;
+
+    if (!reader)
+        return -ENOMEM;
+    *reader = (struct reader){ .channel = channel, .number = channel->number, .fd = fd };
+    int error = thread_create(&thread, reader_main, reader);
+    if (error) {
+        free(reader);
         return error;
-    *channel = (struct vhost_channel){ .closer = closer, .fd = -1 };
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    error = -pthread_cond_init(&channel->idle, &attributes);
-    pthread_condattr_destroy(&attributes);
-    if (!error)
-        pthread_mutex_init(&channel->mutex, NULL);
-    return error;
+    }
+    pthread_detach(thread);
+    channel->readers++;
+    channel->fd = fd;
+    return 0;
+}
+
+/* ---- life -------------------------------------------------------------------------------- */
+
+int vhost_channel_create(struct vhost_channel **ret_channel)
+{
+    struct vhost_channel *channel = calloc(1, sizeof(*channel));
+    pthread_condattr_t attributes;
+
+    if (!channel)
+        return -ENOMEM;
+    channel->fd = -1;
+    int error = -pthread_condattr_init(&attributes);
+    if (!error) {
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        error = -pthread_cond_init(&channel->changed, &attributes);
+        pthread_condattr_destroy(&attributes);
+    }
+    if (error) {
+        free(channel);
+        return error;
+    }
+    pthread_mutex_init(&channel->mutex, NULL);
+    *ret_channel = channel;
+    return 0;
+}
+
+/* With the mutex: whoever waits for it hears. */
+static void descriptor_end(struct vhost_channel *channel)
+{
+    if (channel->fd >= 0)
+        shutdown(channel->fd, SHUT_RDWR);
+    channel->fd = -1;
+    channel->number++;
+    channel->busy = channel->lost = false;
+    channel->due_count = 0;
+    pthread_cond_broadcast(&channel->changed);
 }
 
 void vhost_channel_destroy(struct vhost_channel *channel)
 {
-    vhost_channel_set(channel, -1);
-    pthread_cond_destroy(&channel->idle);
-    pthread_mutex_destroy(&channel->mutex);
+    const struct timespec until = clock_after(CLOCK_SECOND);
+
+    pthread_mutex_lock(&channel->mutex);
+    descriptor_end(channel);
+    while (channel->readers > 0 &&
+           pthread_cond_timedwait(&channel->changed, &channel->mutex, &until) != ETIMEDOUT)
+        ;
+    bool left = channel->readers > 0;
+    channel->left = left;
+    pthread_mutex_unlock(&channel->mutex);
+    if (!left)
+        channel_free(channel);
 }
 
-void vhost_channel_set(struct vhost_channel *channel, int fd)
+int vhost_channel_set(struct vhost_channel *channel, int fd)
 {
     pthread_mutex_lock(&channel->mutex);
-    if (channel->fd >= 0) {
-        /* Whoever reads finds the end, and nobody else begins. */
-        bool open = channel->open;
-        channel->open = false;
-        channel->lost = true;
-        shutdown(channel->fd, SHUT_RDWR);
-        while (channel->busy)
-            pthread_cond_wait(&channel->idle, &channel->mutex);
-        closer_take(channel->closer, channel->fd);
-        channel->open = open;
-    }
-    channel->fd = fd;
-    channel->lost = false;
-    channel->due_count = 0;
-    channel->used = 0;
-    if (fd < 0)
-        channel->open = false;
-    pthread_cond_broadcast(&channel->idle);
+    descriptor_end(channel);
+    int error = reader_start(channel, fd);
+    pthread_mutex_unlock(&channel->mutex);
+    return error;
+}
+
+void vhost_channel_end(struct vhost_channel *channel)
+{
+    pthread_mutex_lock(&channel->mutex);
+    descriptor_end(channel);
+    channel->open = false;
     pthread_mutex_unlock(&channel->mutex);
 }
 
@@ -69,8 +232,16 @@ void vhost_channel_shut(struct vhost_channel *channel)
 {
     pthread_mutex_lock(&channel->mutex);
     channel->open = false;
-    pthread_cond_broadcast(&channel->idle);
+    pthread_cond_broadcast(&channel->changed);
     pthread_mutex_unlock(&channel->mutex);
+}
+
+bool vhost_channel_is_behind(struct vhost_channel *channel)
+{
+    pthread_mutex_lock(&channel->mutex);
+    bool behind = channel->readers > VHOST_CHANNEL_BEHIND;
+    pthread_mutex_unlock(&channel->mutex);
+    return behind;
 }
 
 /* ---- who asks ---------------------------------------------------------------------------- */
@@ -80,81 +251,40 @@ static bool can_send(const struct vhost_channel *channel)
     return channel->open && !channel->lost && channel->fd >= 0;
 }
 
-/* With the mutex: until nobody else is at it. */
-static int busy_begin(struct vhost_channel *channel, uint64_t deadline)
+/* With the mutex: until nobody waits for an answer, and none is to come. */
+static int turn_wait(struct vhost_channel *channel, uint64_t deadline)
 {
     const struct timespec until = clock_moment(deadline);
+    bool late = false;
 
-    while (can_send(channel) && channel->busy)
-        if (pthread_cond_timedwait(&channel->idle, &channel->mutex, &until) == ETIMEDOUT &&
-            channel->busy)
-            return can_send(channel) ? -EBUSY : -ENODEV;
-    if (!can_send(channel))
-        return -ENODEV;
+    while (can_send(channel) && (channel->busy || channel->due_count > 0)) {
+        if (late)
+            return -EBUSY;
+        late = pthread_cond_timedwait(&channel->changed, &channel->mutex, &until) == ETIMEDOUT;
+    }
+    return can_send(channel) ? 0 : -ENODEV;
+}
+
+/* With the mutex; it is our turn. 0; -EIO; -ETIMEDOUT. */
+static int answer_wait(struct vhost_channel *channel, uint64_t deadline)
+{
+    const struct timespec until = clock_moment(deadline);
+    const uint64_t number = channel->number;
+    bool late = false;
+
     channel->busy = true;
-    return 0;
-}
-
-static void busy_end(struct vhost_channel *channel)
-{
+    while (channel->number == number && !channel->lost && channel->due_count > 0 && !late)
+        late = pthread_cond_timedwait(&channel->changed, &channel->mutex, &until) == ETIMEDOUT;
+    if (channel->number != number)
+        return -ETIMEDOUT; /* nor is it our turn */
     channel->busy = false;
-    pthread_cond_broadcast(&channel->idle);
+    pthread_cond_broadcast(&channel->changed);
+    if (channel->lost || channel->due_count > 0)
+        return -ETIMEDOUT;
+    return channel->result == 0 ? 0 : -EIO;
 }
 
-/* One is whole: 0; -ETIMEDOUT; -EPIPE. */
-static int answer_receive(struct vhost_channel *channel, int fd, uint32_t request,
-                          uint64_t deadline)
-{
-    while (channel->used < sizeof(channel->answer)) {
-        int fds[FD_SENT_MAX];
-        unsigned count = 0;
-        bool cut = false;
-        ssize_t got = fd_receive(fd, (uint8_t *)&channel->answer + channel->used,
-                                 sizeof(channel->answer) - channel->used, fds, &count, &cut);
-
-        for (unsigned i = 0; i < count; i++)
-            closer_take(channel->closer, fds[i]);
-        if (count > 0 || cut)
-            return -EPIPE; /* an answer brings none */
-        if (got > 0) {
-            channel->used += (size_t)got;
-            continue;
-        }
-        if (got == 0 || (errno != EAGAIN && errno != EINTR))
-            return -EPIPE;
-        uint64_t now = clock_now();
-        if (now >= deadline)
-            return -ETIMEDOUT;
-        struct pollfd polled = { .fd = fd, .events = POLLIN };
-        const struct timespec left = { .tv_sec = (time_t)((deadline - now) / 1000000000),
-                                       .tv_nsec = (long)((deadline - now) % 1000000000) };
-        (void)ppoll(&polled, 1, &left, NULL);
-    }
-    channel->used = 0;
-    const struct vhost_user_header header = channel->answer.header;
-    bool good = header.request == request &&
-                header.flags == (VHOST_USER_VERSION | VHOST_USER_REPLY) &&
-                header.size == sizeof(channel->answer.result);
-    return good ? 0 : -EPIPE;
-}
-
-/* The busy one's, without the mutex: until all that are due have come. */
-static int answers_receive(struct vhost_channel *channel, int fd, uint64_t deadline)
-{
-    while (channel->due_count > 0) {
-        int error = answer_receive(channel, fd, channel->due[0], deadline);
-
-        if (error)
-            return error;
-        if (channel->due[0] != VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE)
-            channel->result = channel->answer.result;
-        channel->due[0] = channel->due[1];
-        channel->due_count--;
-    }
-    return 0;
-}
-
-/* With the mutex; nothing is due. */
+/* With the mutex; nothing is due. 0; -ENODEV: the VMM has not heard it. */
 static int request_send(struct vhost_channel *channel, uint32_t request,
                         const struct vhost_user_shmem_map *map, int fd)
 {
@@ -186,53 +316,28 @@ static int request_send(struct vhost_channel *channel, uint32_t request,
         channel->due[0] = request;
         channel->due[1] = VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE;
         channel->due_count = channel->barrier ? 2 : 1;
+        pthread_cond_broadcast(&channel->changed);
         return 0;
     }
     /* One request at a time always has room; without memory for it the VMM has heard nothing. */
-    return sent < 0 && errno != EPIPE && errno != ECONNRESET ? -ENODEV : -EPIPE;
+    if (sent >= 0 || errno == EPIPE || errno == ECONNRESET) {
+        channel->lost = true;
+        pthread_cond_broadcast(&channel->changed);
+    }
+    return -ENODEV;
 }
 
 int vhost_channel_ask(struct vhost_channel *channel, enum vhost_user_backend_request request,
                       const struct vhost_user_shmem_map *map, int fd, uint64_t deadline,
                       bool *ret_lost)
 {
-    bool lost = false, sent = false;
-
     pthread_mutex_lock(&channel->mutex);
-    int error = busy_begin(channel, deadline);
-    if (error) {
-        pthread_mutex_unlock(&channel->mutex);
-        return error;
-    }
-    int socket = channel->fd; /* open as long as we are busy */
-    if (channel->due_count > 0) {
-        pthread_mutex_unlock(&channel->mutex);
-        error = answers_receive(channel, socket, deadline);
-        pthread_mutex_lock(&channel->mutex);
-        if (error == -ETIMEDOUT)
-            error = -EBUSY;
-    }
-    if (error != -EPIPE && !can_send(channel))
-        error = -ENODEV;
-    if (!error) {
+    int error = turn_wait(channel, deadline);
+    if (!error)
         error = request_send(channel, request, map, fd);
-        sent = !error;
-    }
-    if (sent) {
-        pthread_mutex_unlock(&channel->mutex);
-        error = answers_receive(channel, socket, deadline);
-        pthread_mutex_lock(&channel->mutex);
-        if (!error && channel->result != 0)
-            error = -EIO;
-    }
-    if (error == -EPIPE) {
-        lost = !channel->lost;
-        channel->lost = true;
-        error = sent ? -ETIMEDOUT : -ENODEV;
-    }
-    busy_end(channel);
+    if (!error)
+        error = answer_wait(channel, deadline);
+    *ret_lost = channel->lost;
     pthread_mutex_unlock(&channel->mutex);
-    if (lost)
-        *ret_lost = true;
     return error;
 }

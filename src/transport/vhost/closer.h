@@ -17,9 +17,8 @@
 
 /* More than this, and no message is read any more: see closer_is_behind(). */
 #define CLOSER_BEHIND 64
-/* And with what comes all the same: a message, and an answer on this channel and the next, with all that can be sent
- * (3 * 254), four of each queue, sockets. */
-#define CLOSER_ROOM 2048
+/* And with what comes all the same: a message with all that can be sent (254), four of each queue, sockets. */
+#define CLOSER_ROOM 1024
 
 struct closer;
 

@@ -24,7 +24,7 @@
 /* Without descriptors a new connection can not be taken, and would be asked for again at once. */
 #define ACCEPT_WAIT_US 50000
 
-/* How often it is looked whether the closer goes on. */
+/* How often it is looked whether those who close and read go on. */
 #define BEHIND_WAIT_MS 50
 
 /* Lines of the log in a minute, the last of which says that it is. */
@@ -191,7 +191,7 @@ static void *device_main(void *arg)
         connection_begin(device, fd);
     }
     for (;;) {
-        bool behind = closer_is_behind(device->closer);
+        bool behind = closer_is_behind(device->closer) || vhost_channel_is_behind(device->channel);
         struct pollfd polled[3] = { { .fd = device->wake, .events = POLLIN },
                                     { .fd = device->socket.fd, .events = behind ? 0 : POLLIN },
                                     { .fd = behind ? -1 : device->listener.fd, .events = POLLIN } };
@@ -205,7 +205,7 @@ static void *device_main(void *arg)
         if (count == 0)
             vhost_device_tell(
                 device, VHOST_TOLD_CLOSER,
-                "the VMM is not listened to until descriptors that it sent are closed");
+                "the VMM is not listened to as long as threads wait for descriptors that it sent");
         if (polled[0].revents && !woken(device))
             break;
         if (polled[1].revents && device->socket.fd >= 0 && behind)
@@ -263,7 +263,7 @@ int vhost_device_open(const struct vhost_options *options, struct vhost_device *
     error = vhost_signals_init(&device->signals);
     if (error)
         goto fail_wake;
-    error = vhost_channel_init(&device->channel, device->closer);
+    error = vhost_channel_create(&device->channel);
     if (error)
         goto fail_signals;
     for (; made < options->queues; made++) {
@@ -277,7 +277,7 @@ int vhost_device_open(const struct vhost_options *options, struct vhost_device *
 fail_queues:
     while (made > 0)
         vhost_queue_destroy(&device->queues[--made]);
-    vhost_channel_destroy(&device->channel);
+    vhost_channel_destroy(device->channel);
 fail_signals:
     vhost_signals_destroy(&device->signals);
 fail_wake:
@@ -330,7 +330,7 @@ void vhost_device_close(struct vhost_device *device)
     assert(!device->has_thread);
     for (unsigned i = 0; i < device->queue_count; i++)
         vhost_queue_destroy(&device->queues[i]);
-    vhost_channel_destroy(&device->channel);
+    vhost_channel_destroy(device->channel);
     vhost_signals_destroy(&device->signals);
     close(device->wake);
     /* Who connected and was not accepted may have sent something, too. */
@@ -357,7 +357,7 @@ static int shm_ask(struct vhost_device *device, enum vhost_user_backend_request 
 
     if (!vhost_shm_is_offered(device))
         return -ENODEV;
-    int error = vhost_channel_ask(&device->channel, request, map, fd, deadline, &lost);
+    int error = vhost_channel_ask(device->channel, request, map, fd, deadline, &lost);
     if (lost)
         vhost_device_tell(device, VHOST_TOLD_CHANNEL,
                           "the VMM does not answer on the window's channel any more");

@@ -8,9 +8,10 @@
  *
  * Threads. The socket thread answers the VMM's messages and never waits for a queue, a lock of the
  * filesystem or the VMM: a VMM that has got its answer to SHMEM_MAP sends a memory table next, and
- * answers nothing before that is answered. Nor does any thread but one
- * close what the VMM sent. Each queue has a thread, which waits for kicks and calls
- * vhost_ops.request for each chain. Callbacks are called without a lock held.
+ * answers nothing before that is answered. Nor does it read the VMM's answers, or close what the VMM sent, but
+ * memory, which was found to close at once: that do threads that nobody waits for (channel.h, closer.h). Each
+ * queue has a thread, which waits for kicks and calls vhost_ops.request for each chain. Callbacks are called
+ * without a lock held.
  *
  * The life of a connection, as the callbacks tell it, in the socket thread:
  *
@@ -92,7 +93,7 @@ int vhost_device_open(const struct vhost_options *options, struct vhost_device *
 int vhost_device_start(struct vhost_device *device);
 
 /* No connection any more, and no new one: stopped and gone are called. Requests that are not completed
- * may be completed later, and go nowhere. Waits for the threads, but the one that closes (closer.h). */
+ * may be completed later, and go nowhere. Waits for the threads, but for those that read answers and close. */
 void vhost_device_stop(struct vhost_device *device);
 /* Stopped, and every request is completed. The socket file is removed. NULL is allowed. */
 void vhost_device_close(struct vhost_device *device);
