@@ -45,6 +45,7 @@ struct vhost_device {
     bool has_thread;
     pthread_mutex_t mutex;
     bool ending, dropped;
+    uint64_t stopped;    /* the moment */
     uint64_t connection; /* its number; changes when one begins, and when it ends */
     uint64_t told_since; /* lines of the log, counted since then */
     unsigned told_lines;

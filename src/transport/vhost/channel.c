@@ -187,9 +187,9 @@ static void descriptor_end(struct vhost_channel *channel)
     pthread_cond_broadcast(&channel->changed);
 }
 
-void vhost_channel_destroy(struct vhost_channel *channel)
+void vhost_channel_destroy(struct vhost_channel *channel, uint64_t deadline)
 {
-    const struct timespec until = clock_after(CLOCK_SECOND);
+    const struct timespec until = clock_moment(deadline);
 
     pthread_mutex_lock(&channel->mutex);
     descriptor_end(channel);

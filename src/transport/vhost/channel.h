@@ -32,8 +32,8 @@
 struct vhost_channel;
 
 int vhost_channel_create(struct vhost_channel **ret_channel);
-/* Nobody asks. Waits a second for the threads, and leaves this to those that have not ended. */
-void vhost_channel_destroy(struct vhost_channel *channel);
+/* Nobody asks. Waits for the threads until DEADLINE, and leaves this to those that have not ended. */
+void vhost_channel_destroy(struct vhost_channel *channel, uint64_t deadline);
 
 /* Ends what was there: who waits for an answer of it returns. Takes FD if it does not fail. */
 int vhost_channel_set(struct vhost_channel *channel, int fd);

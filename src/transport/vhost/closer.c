@@ -9,17 +9,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define LEAST (CLOCK_SECOND / 50)
-
 struct closer {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     pthread_t thread;
     bool has_thread;
-    bool ending;    /* what is there is closed, and then it is over */
-    bool over;      /* all is closed */
-    bool left;      /* nobody waits: the thread frees this */
-    uint64_t until; /* the last moment to wait for it; 0: not said yet */
+    bool ending; /* what is there is closed, and then it is over */
+    bool over;   /* all is closed */
+    bool left;   /* nobody waits: the thread frees this */
     unsigned first, count;
     int fds[CLOSER_ROOM]; /* from first on, in a circle */
 };
@@ -96,13 +93,7 @@ int closer_start(struct closer *closer)
     return error;
 }
 
-void closer_end(struct closer *closer)
-{
-    if (closer->until == 0)
-        closer->until = clock_now() + CLOCK_SECOND;
-}
-
-void closer_destroy(struct closer *closer)
+void closer_destroy(struct closer *closer, uint64_t deadline)
 {
     if (!closer)
         return;
@@ -113,9 +104,7 @@ void closer_destroy(struct closer *closer)
         closer_free(closer);
         return;
     }
-    closer_end(closer);
-    const uint64_t least = clock_now() + LEAST; /* to close what did come since then */
-    const struct timespec until = clock_moment(closer->until > least ? closer->until : least);
+    const struct timespec until = clock_moment(deadline);
     pthread_t thread = closer->thread;
     pthread_mutex_lock(&closer->mutex);
     closer->ending = true;

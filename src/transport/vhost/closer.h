@@ -7,13 +7,15 @@
  * Owns the descriptors it has taken. Any thread, with any lock: its mutex is the innermost.
  *
  * It does not keep the server from its end either. A process that exits ends a socket's lingering, and closes the
- * others without. Only a wait for FUSE's answer can not be ended: all that the server had to do is done then, but its
- * process stays until the one that serves that mount answers or dies.
+ * others without. Only a wait for FUSE's answer can not be ended, nor, of the threads that read answers (channel.h),
+ * one for a socket's lock: all that the server had to do is done then, but its process stays until the one that
+ * serves that mount, or reads that socket, goes on or dies.
  */
 #ifndef DAXFUSE_TRANSPORT_VHOST_CLOSER_H
 #define DAXFUSE_TRANSPORT_VHOST_CLOSER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* More than this, and no message is read any more: see closer_is_behind(). */
 #define CLOSER_BEHIND 64
@@ -25,11 +27,9 @@ struct closer;
 int closer_create(struct closer **ret_closer);
 /* Its thread. In the process that closes: it does not survive a fork. Before that, what is taken waits. -errno. */
 int closer_start(struct closer *closer);
-/* The end comes, and more may come until then: what is not closed in a second from now is not waited for. */
-void closer_end(struct closer *closer);
-/* Waits for what is to be closed, a second, or as closer_end has said, and leaves the rest to its thread. NULL is
+/* Waits for what is to be closed until DEADLINE (CLOCK_MONOTONIC, ns), and leaves the rest to its thread. NULL is
  * allowed. */
-void closer_destroy(struct closer *closer);
+void closer_destroy(struct closer *closer, uint64_t deadline);
 
 /* FD is closed some time; -1 is nothing. Never waits. */
 void closer_take(struct closer *closer, int fd);

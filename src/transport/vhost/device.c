@@ -277,13 +277,13 @@ int vhost_device_open(const struct vhost_options *options, struct vhost_device *
 fail_queues:
     while (made > 0)
         vhost_queue_destroy(&device->queues[--made]);
-    vhost_channel_destroy(device->channel);
+    vhost_channel_destroy(device->channel, 0);
 fail_signals:
     vhost_signals_destroy(&device->signals);
 fail_wake:
     close(device->wake);
 fail_closer:
-    closer_destroy(device->closer);
+    closer_destroy(device->closer, 0);
 fail_listener:
     vhost_listener_close(&device->listener);
 fail:
@@ -320,7 +320,16 @@ void vhost_device_stop(struct vhost_device *device)
     device->has_thread = false;
     for (unsigned i = 0; i < device->queue_count; i++)
         vhost_queue_end_thread(&device->queues[i]);
-    closer_end(device->closer); /* of all devices at once: they are stopped first, then closed */
+    device->stopped = clock_now();
+}
+
+/* How long threads that the VMM may hold are waited for: a second since the stop, as devices are all stopped before
+ * they are closed; and what it takes to close what came since. */
+static uint64_t last_moment(const struct vhost_device *device)
+{
+    const uint64_t second = device->stopped + CLOCK_SECOND, least = clock_now() + CLOCK_SECOND / 50;
+
+    return second > least ? second : least;
 }
 
 void vhost_device_close(struct vhost_device *device)
@@ -330,7 +339,7 @@ void vhost_device_close(struct vhost_device *device)
     assert(!device->has_thread);
     for (unsigned i = 0; i < device->queue_count; i++)
         vhost_queue_destroy(&device->queues[i]);
-    vhost_channel_destroy(device->channel);
+    vhost_channel_destroy(device->channel, last_moment(device));
     vhost_signals_destroy(&device->signals);
     close(device->wake);
     /* Who connected and was not accepted may have sent something, too. */
@@ -338,7 +347,7 @@ void vhost_device_close(struct vhost_device *device)
     closer_take(device->closer, device->listener.connected);
     device->listener.fd = device->listener.connected = -1;
     vhost_listener_close(&device->listener);
-    closer_destroy(device->closer);
+    closer_destroy(device->closer, last_moment(device));
     pthread_mutex_destroy(&device->mutex);
     free(device);
 }
