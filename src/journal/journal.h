@@ -30,8 +30,9 @@
  *    that were in place already are applied once more, in sequence, with all that came after
  *    them, which ends in the same bytes; and no block that such an entry writes to has been given
  *    to anybody else (S2). Both damaged: nobody knows which entries are live, -EUCLEAN.
- * J7 After replay no entry in a log has a sequence above the retired one, whatever the slots said:
- *    none becomes live again when a new one ends in front of it.
+ * J7 No entry in a log that is not live has a sequence above the retired one: none becomes live when a
+ *    new one ends in front of it. A replay that writes slots, having been given one that said too
+ *    little, sees to it; fsck does for what looks clean.
  */
 #ifndef DAXFUSE_JOURNAL_JOURNAL_H
 #define DAXFUSE_JOURNAL_JOURNAL_H

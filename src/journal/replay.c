@@ -95,10 +95,9 @@ static int log_scan(struct replay *replay, uint64_t start, uint64_t size, uint64
 }
 
 /*
- * The highest sequence of any entry in a log, live or not; at least `newest`. A retire slot that says
- * less than it knew (its checksum can be right and it wrong) would let entries come alive again that a
- * new one ends in front of. Where the slots are right none is above them, and no checksum is looked at;
- * where much only looks like entries, no more is looked at than a few times the log.
+ * The highest sequence of any entry in a log, live or not; at least `newest`. Where that is right, as it is
+ * but for damage, no checksum is looked at; where much only looks like entries, no more is looked at than a
+ * few times the log.
  */
 static uint64_t log_newest(struct replay *replay, uint64_t start, uint64_t size, uint64_t newest)
 {
@@ -112,6 +111,27 @@ static uint64_t log_newest(struct replay *replay, uint64_t start, uint64_t size,
         (void)entry_check(replay, (const uint8_t *)entry, size - at, newest, &newest);
     }
     return newest;
+}
+
+static uint64_t logs_newest(struct replay *replay, uint64_t newest)
+{
+    const struct dxf_super *super = &replay->pool->super;
+    uint64_t size = journal_log_bytes(super);
+    uint64_t start = le64_get(super->log_start) * DXF_BLOCK_SIZE;
+    for (uint32_t i = 0; i < le32_get(super->log_count); i++)
+        newest = log_newest(replay, start + i * size, size, newest);
+    return newest;
+}
+
+int journal_newest(struct pool *pool, uint64_t sequence, uint64_t *ret_newest)
+{
+    struct replay replay = { .pool = pool };
+    replay.scratch = malloc(journal_entry_max(&pool->super));
+    if (!replay.scratch)
+        return -ENOMEM;
+    *ret_newest = logs_newest(&replay, sequence);
+    free(replay.scratch);
+    return 0;
 }
 
 /* The record at *at, which is moved behind it; false: it does not fit its entry. */
@@ -259,18 +279,16 @@ int journal_replay(struct pool *pool, struct journal_replayed *ret_counts)
         error = -EUCLEAN;
     if (!error)
         error = entries_check(&replay);
-    if (error)
-        goto out;
-    for (uint32_t i = 0; i < log_count; i++)
-        counts.last_sequence = log_newest(&replay, start + i * size, size, counts.last_sequence);
-    if (counts.last_sequence == replay.retired && same)
+    if (error || (replay.count == 0 && same))
         goto out;
 
     if (replay.count > 0) {
         qsort(replay.entries, replay.count, sizeof(*replay.entries), entry_compare);
         counts.entries = replay.count;
+        counts.last_sequence = replay.entries[replay.count - 1].sequence;
         error = entries_apply(&replay, &counts.bytes);
     }
+    counts.last_sequence = logs_newest(&replay, counts.last_sequence); /* J7 */
     /* The slot that counts is overwritten second. Both, because of J6. */
     const uint32_t tail[DXF_LOG_COUNT_MAX] = { 0 };
     for (unsigned i = 1; i <= DXF_RETIRE_SLOTS && !error; i++)

@@ -21,4 +21,8 @@ struct journal_replayed {
 };
 int journal_replay(struct pool *pool, struct journal_replayed *ret_counts);
 
+/* The highest sequence of any entry in the logs, live or not, or SEQUENCE if none is above it: after a replay
+ * that is so, but in a pool whose retire slots are sound and wrong (J7). Reads all of the logs. -ENOMEM. */
+int journal_newest(struct pool *pool, uint64_t sequence, uint64_t *ret_newest);
+
 #endif

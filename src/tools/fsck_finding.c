@@ -18,6 +18,8 @@ const struct fsck_finding fsck_findings[] = {
       "the journal is emptied" },
     { FSCK_JOURNAL_LIVE, FSCK_NOTE, "journal replayed", NULL },
     { FSCK_JOURNAL_BAD, FSCK_UNSAFE, "journal can not be replayed", "it is emptied" },
+    { FSCK_JOURNAL_AHEAD, FSCK_SAFE, "journal holds entries that nobody has committed",
+      "it is emptied" },
     { FSCK_BADBLOCKS, FSCK_UNSAFE, "list of bad blocks is damaged", "it is emptied" },
     { FSCK_INTENT_LINE, FSCK_UNSAFE, "intent is damaged, or does not fit its file",
       "it is dropped" },

@@ -92,6 +92,21 @@ static int bad_journal(struct fsck *fsck, bool slots)
     return 0;
 }
 
+/* What a replay has left, and a later one would take for live. */
+static int check_ahead(struct fsck *fsck, struct journal_replayed *replayed)
+{
+    uint64_t newest;
+    int error = journal_newest(fsck->pool, replayed->last_sequence, &newest);
+
+    if (error < 0 || newest == replayed->last_sequence)
+        return error;
+    if (!fsck_found(fsck, FSCK_JOURNAL_AHEAD, "logs at block %" PRIu64,
+                    le64_get(fsck->pool->super.log_start)))
+        return 0;
+    replayed->last_sequence = 0;
+    return journal_reset(fsck);
+}
+
 static int check_journal(struct fsck *fsck, uint64_t *ret_sequence)
 {
     struct journal_replayed replayed = { 0 };
@@ -106,6 +121,8 @@ static int check_journal(struct fsck *fsck, uint64_t *ret_sequence)
     else if (error == 0 && replayed.entries > 0)
         fsck_note(fsck, FSCK_JOURNAL_LIVE, "%" PRIu64 " entries, %" PRIu64 " bytes",
                   replayed.entries, replayed.bytes);
+    if (error == 0 && !fsck->incomplete)
+        error = check_ahead(fsck, &replayed);
     if (error < 0)
         return error;
     /* Both slots were written anew by the replay, or by bad_journal where that may write. */

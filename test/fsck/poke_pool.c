@@ -57,23 +57,39 @@ static void retire_both(void)
 }
 
 /* An entry that would write to the superblock. */
-static void journal_entry(void)
+static void entry_make(uint64_t line, uint64_t sequence)
 {
-    unsigned newer = le64_get(slot(1)->generation) > le64_get(slot(0)->generation);
-    uint8_t *place = (uint8_t *)image_block(le64_get(IMAGE_SUPER->log_start)) +
-                     (uint64_t)le32_get(slot(newer)->tail[0]) * DXF_LINE_SIZE;
+    uint8_t *place =
+        (uint8_t *)image_block(le64_get(IMAGE_SUPER->log_start)) + line * DXF_LINE_SIZE;
     struct {
         struct dxf_log_entry header;
         le64 head, content;
     } entry = {
         .header.magic = le32_make(DXF_LOG_MAGIC),
         .header.bytes = le32_make(sizeof(entry)),
-        .header.sequence = le64_make(le64_get(slot(newer)->retired) + 1),
+        .header.sequence = le64_make(sequence),
         .head = le64_make(8ull << DXF_RECORD_LENGTH_SHIFT),
     };
     entry.header.csum =
         le64_make(checksum64(&entry, sizeof(entry), le64_get(IMAGE_SUPER->log_seed)));
     memcpy(place, &entry, sizeof(entry));
+}
+
+static void journal_entry(void)
+{
+    unsigned newer = le64_get(slot(1)->generation) > le64_get(slot(0)->generation);
+
+    entry_make(le32_get(slot(newer)->tail[0]), le64_get(slot(newer)->retired) + 1);
+}
+
+/* That is not live, but would be behind a new one. */
+static void journal_ahead(void)
+{
+    unsigned newer = le64_get(slot(1)->generation) > le64_get(slot(0)->generation);
+    uint64_t lines = (uint64_t)le32_get(IMAGE_SUPER->log_blocks) * DXF_BLOCK_SIZE / DXF_LINE_SIZE;
+
+    entry_make((le32_get(slot(newer)->tail[0]) + lines / 2) % lines,
+               le64_get(slot(newer)->retired) + 100);
 }
 
 static void badblocks(void)
@@ -232,6 +248,7 @@ const struct poke_case poke_pool_cases[] = {
     { "105-retire-slot-newer", retire_newer, "p", "105", "-" },
     { "106-retire-slots", retire_both, "-", "106", "-" },
     { "108-journal-entry", journal_entry, "-", "108", "-" },
+    { "109-journal-ahead", journal_ahead, "p", "109", "-" },
     { "110-bad-blocks", badblocks, "-", "110", "-" },
     { "111-intent", intent_line, "-", "111", "-" },
     { "111-intent-kind", intent_kind, "-", "111", "-" },

