@@ -315,12 +315,13 @@ void vhost_device_stop(struct vhost_device *device)
     device->ending = true;
     pthread_mutex_unlock(&device->mutex);
     wake(device);
-    if (device->has_thread)
+    if (device->has_thread) {
         pthread_join(device->thread, NULL);
+        device->stopped = clock_now();
+    }
     device->has_thread = false;
     for (unsigned i = 0; i < device->queue_count; i++)
         vhost_queue_end_thread(&device->queues[i]);
-    device->stopped = clock_now();
 }
 
 /* How long threads that the VMM may hold are waited for: a second since the stop, as devices are all stopped before
