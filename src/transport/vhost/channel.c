@@ -251,18 +251,20 @@ static bool can_send(const struct vhost_channel *channel)
     return channel->open && !channel->lost && channel->fd >= 0;
 }
 
-/* With the mutex: until nobody waits for an answer, and none is to come. */
+/* With the mutex: until nobody waits for an answer, and none is to come. What is asked of one VMM is not asked of the
+ * next, nor when it would be too late for an answer. */
 static int turn_wait(struct vhost_channel *channel, uint64_t deadline)
 {
     const struct timespec until = clock_moment(deadline);
+    const uint64_t number = channel->number;
     bool late = false;
 
-    while (can_send(channel) && (channel->busy || channel->due_count > 0)) {
-        if (late)
-            return -EBUSY;
+    while (can_send(channel) && channel->number == number && !late &&
+           (channel->busy || channel->due_count > 0))
         late = pthread_cond_timedwait(&channel->changed, &channel->mutex, &until) == ETIMEDOUT;
-    }
-    return can_send(channel) ? 0 : -ENODEV;
+    if (!can_send(channel) || channel->number != number)
+        return -ENODEV;
+    return late ? -EBUSY : 0;
 }
 
 /* With the mutex; it is our turn. 0; -EIO; -ETIMEDOUT. */
