@@ -3,9 +3,9 @@
  * The window: SETUPMAPPING, REMOVEMAPPING.
  *
  * A guest's kernel asks for whole 2 MiB ranges of a file, without a file handle (-1), and first for
- * reading; the first store asks again with WRITE. It uses a place of the window again as soon as it
- * has said REMOVEMAPPING, answered or not: so of a list that has one bad element all others are
- * done.
+ * reading; the first store asks again with WRITE. It uses a place of the window again when its
+ * REMOVEMAPPING is answered, whatever the answer: so of a list that has one bad element all others
+ * are done.
  *
  * Both wait for the VMM and run in workers, with the session held: what is mapped belongs to the
  * session that is.
@@ -130,22 +130,14 @@ static int remove_one(struct guest_request *gr, const struct fuse_removemapping_
     return result;
 }
 
-int guest_removemapping(struct guest_request *gr)
+/* All of the list; the first error. */
+static int remove_list(struct guest_request *gr)
 {
-    uint32_t count = gr->in.removemapping.count;
-    struct guest *guest = gr->guest;
-    const char *at = guest_bytes(gr);
     struct fuse_removemapping_one one;
-    int result;
+    const char *at = guest_bytes(gr);
+    int result = 0;
 
-    if (!guest->options.dax_door)
-        return -ENOSYS;
-    if (count == 0 || gr->bytes_size % sizeof(one) || count != gr->bytes_size / sizeof(one))
-        return -EINVAL;
-    result = guest_session_hold(gr);
-    if (result < 0)
-        return result;
-    for (; count > 0; count--, at += sizeof(one)) {
+    for (uint32_t count = gr->in.removemapping.count; count > 0; count--, at += sizeof(one)) {
         int r;
 
         memcpy(&one, at, sizeof(one));
@@ -153,8 +145,33 @@ int guest_removemapping(struct guest_request *gr)
         if (result == 0)
             result = r;
     }
+    return result;
+}
+
+int guest_removemapping(struct guest_request *gr)
+{
+    uint32_t count = gr->in.removemapping.count;
+    struct guest *guest = gr->guest;
+    const size_t one = sizeof(struct fuse_removemapping_one);
+    bool paused;
+    int result;
+
+    if (!guest->options.dax_door)
+        return -ENOSYS;
+    if (count == 0 || gr->bytes_size % one || count != gr->bytes_size / one)
+        return -EINVAL;
+    result = guest_session_hold(gr);
+    if (result < 0)
+        return result;
+    result = remove_list(gr);
+    paused = result < 0 && is_paused(gr);
+    if (result == -ENODEV && !paused) { /* as in populate() */
+        gr->again = true;
+        result = remove_list(gr);
+        paused = result < 0 && is_paused(gr);
+    }
     guest_session_let_go(gr);
-    if (result < 0 && is_paused(gr))
+    if (paused)
         return -ECANCELED;
     return result < 0 ? result : guest_answer(gr, NULL, 0);
 }
