@@ -49,6 +49,15 @@ static void channel_free(struct vhost_channel *channel)
     free(channel);
 }
 
+/* With the mutex. false: it is late. */
+static bool change_wait(struct vhost_channel *channel, uint64_t deadline)
+{
+    const struct timespec until = clock_moment(deadline);
+
+    return pthread_cond_clockwait(&channel->changed, &channel->mutex, CLOCK_MONOTONIC, &until) !=
+           ETIMEDOUT;
+}
+
 /* ---- who reads --------------------------------------------------------------------------- */
 
 /* One that is whole and REQUEST's. */
@@ -155,22 +164,12 @@ static int reader_start(struct vhost_channel *channel, int fd)
 int vhost_channel_create(struct vhost_channel **ret_channel)
 {
     struct vhost_channel *channel = calloc(1, sizeof(*channel));
-    pthread_condattr_t attributes;
 
     if (!channel)
         return -ENOMEM;
     channel->fd = -1;
-    int error = -pthread_condattr_init(&attributes);
-    if (!error) {
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        error = -pthread_cond_init(&channel->changed, &attributes);
-        pthread_condattr_destroy(&attributes);
-    }
-    if (error) {
-        free(channel);
-        return error;
-    }
     pthread_mutex_init(&channel->mutex, NULL);
+    pthread_cond_init(&channel->changed, NULL);
     *ret_channel = channel;
     return 0;
 }
@@ -189,12 +188,9 @@ static void descriptor_end(struct vhost_channel *channel)
 
 void vhost_channel_destroy(struct vhost_channel *channel, uint64_t deadline)
 {
-    const struct timespec until = clock_moment(deadline);
-
     pthread_mutex_lock(&channel->mutex);
     descriptor_end(channel);
-    while (channel->readers > 0 &&
-           pthread_cond_timedwait(&channel->changed, &channel->mutex, &until) != ETIMEDOUT)
+    while (channel->readers > 0 && change_wait(channel, deadline))
         ;
     bool left = channel->readers > 0;
     channel->left = left;
@@ -255,13 +251,12 @@ static bool can_send(const struct vhost_channel *channel)
  * next, nor when it would be too late for an answer. */
 static int turn_wait(struct vhost_channel *channel, uint64_t deadline)
 {
-    const struct timespec until = clock_moment(deadline);
     const uint64_t number = channel->number;
     bool late = false;
 
     while (can_send(channel) && channel->number == number && !late &&
            (channel->busy || channel->due_count > 0))
-        late = pthread_cond_timedwait(&channel->changed, &channel->mutex, &until) == ETIMEDOUT;
+        late = !change_wait(channel, deadline);
     if (!can_send(channel) || channel->number != number)
         return -ENODEV;
     return late ? -EBUSY : 0;
@@ -270,13 +265,12 @@ static int turn_wait(struct vhost_channel *channel, uint64_t deadline)
 /* With the mutex; it is our turn. 0; -EIO; -ETIMEDOUT. */
 static int answer_wait(struct vhost_channel *channel, uint64_t deadline)
 {
-    const struct timespec until = clock_moment(deadline);
     const uint64_t number = channel->number;
     bool late = false;
 
     channel->busy = true;
     while (channel->number == number && !channel->lost && channel->due_count > 0 && !late)
-        late = pthread_cond_timedwait(&channel->changed, &channel->mutex, &until) == ETIMEDOUT;
+        late = !change_wait(channel, deadline);
     if (channel->number != number)
         return -ETIMEDOUT; /* nor is it our turn */
     channel->busy = false;

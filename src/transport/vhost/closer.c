@@ -31,21 +31,11 @@ static void closer_free(struct closer *closer)
 int closer_create(struct closer **ret_closer)
 {
     struct closer *closer = calloc(1, sizeof(*closer));
-    pthread_condattr_t attributes;
 
     if (!closer)
         return -ENOMEM;
-    int error = -pthread_condattr_init(&attributes);
-    if (!error) {
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-        error = -pthread_cond_init(&closer->changed, &attributes);
-        pthread_condattr_destroy(&attributes);
-    }
-    if (error) {
-        free(closer);
-        return error;
-    }
     pthread_mutex_init(&closer->mutex, NULL);
+    pthread_cond_init(&closer->changed, NULL);
     *ret_closer = closer;
     return 0;
 }
@@ -109,8 +99,8 @@ void closer_destroy(struct closer *closer, uint64_t deadline)
     pthread_mutex_lock(&closer->mutex);
     closer->ending = true;
     pthread_cond_broadcast(&closer->changed);
-    while (!closer->over &&
-           pthread_cond_timedwait(&closer->changed, &closer->mutex, &until) != ETIMEDOUT)
+    while (!closer->over && pthread_cond_clockwait(&closer->changed, &closer->mutex,
+                                                   CLOCK_MONOTONIC, &until) != ETIMEDOUT)
         ;
     bool over = closer->over;
     closer->left = !over;
