@@ -98,7 +98,7 @@ struct guest_request {
     uint64_t begun;
     uint32_t epoch;
     bool in_worker; /* may wait */
-    bool again;     /* it was parked before it was done: maybe after a part of it was */
+    bool again;     /* it runs once more, maybe after a part of it was done */
     struct fs_request rq;
     struct lock_wait wait;
 

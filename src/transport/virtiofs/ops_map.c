@@ -48,11 +48,7 @@ static int check_handle(struct guest_request *gr, uint64_t id, bool write)
     return mode == O_RDWR || (mode == O_RDONLY && !write) ? 0 : -EBADF;
 }
 
-/*
- * Whether the VMM has paused its guest, after something has failed: mostly because of that. Both requests are
- * run again then when the guest goes on; with an answer now its program would be killed for a chunk that cannot
- * be had, or a place of the window be lost.
- */
+/* Whether the VMM has paused its guest. */
 static bool is_paused(struct guest_request *gr)
 {
     int r = vhost_access_begin(gr->request);
@@ -62,20 +58,31 @@ static bool is_paused(struct guest_request *gr)
     return r == -ECANCELED;
 }
 
-/* Once more if the window stands and the queue runs: maybe both do now. Else there is no VMM to ask. */
-static int populate(struct guest_request *gr, uint64_t slot, bool write)
+/*
+ * What asks the VMM, and fails mostly because that has paused its guest, runs again then when the guest goes on: with
+ * an answer now its program would be killed for a chunk that cannot be had, or a place of the window be lost. And
+ * once more at once if the window stands and the queue runs: maybe both do now. Else there is no VMM to ask.
+ */
+static int through_pauses(struct guest_request *gr, int (*ask)(struct guest_request *gr))
 {
-    const struct fuse_setupmapping_in *in = &gr->in.setupmapping;
-    const struct guest_options *options = &gr->guest->options;
     int r = -ENODEV;
 
     for (int tries = 0; r == -ENODEV && tries < 2; tries++) {
-        r = fs_populate(options->fs, &gr->rq, options->dax_door, gr->ino, in->foffset, in->len,
-                        slot, write);
+        r = ask(gr);
         if (r < 0 && is_paused(gr))
             return -ECANCELED;
+        gr->again = true;
     }
     return r;
+}
+
+static int populate(struct guest_request *gr)
+{
+    const struct fuse_setupmapping_in *in = &gr->in.setupmapping;
+    const struct guest_options *options = &gr->guest->options;
+
+    return fs_populate(options->fs, &gr->rq, options->dax_door, gr->ino, in->foffset, in->len,
+                       in->moffset / DAX_CHUNK_SIZE, in->flags & FUSE_SETUPMAPPING_FLAG_WRITE);
 }
 
 int guest_setupmapping(struct guest_request *gr)
@@ -104,7 +111,7 @@ int guest_setupmapping(struct guest_request *gr)
     r = guest_session_hold(gr);
     if (r < 0)
         return r;
-    r = populate(gr, slot, write);
+    r = through_pauses(gr, populate);
     guest_session_let_go(gr);
     return r < 0 ? r : guest_answer(gr, NULL, 0);
 }
@@ -153,7 +160,6 @@ int guest_removemapping(struct guest_request *gr)
     uint32_t count = gr->in.removemapping.count;
     struct guest *guest = gr->guest;
     const size_t one = sizeof(struct fuse_removemapping_one);
-    bool paused;
     int result;
 
     if (!guest->options.dax_door)
@@ -163,15 +169,7 @@ int guest_removemapping(struct guest_request *gr)
     result = guest_session_hold(gr);
     if (result < 0)
         return result;
-    result = remove_list(gr);
-    paused = result < 0 && is_paused(gr);
-    if (result == -ENODEV && !paused) { /* as in populate() */
-        gr->again = true;
-        result = remove_list(gr);
-        paused = result < 0 && is_paused(gr);
-    }
+    result = through_pauses(gr, remove_list);
     guest_session_let_go(gr);
-    if (paused)
-        return -ECANCELED;
     return result < 0 ? result : guest_answer(gr, NULL, 0);
 }
