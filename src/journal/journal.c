@@ -93,7 +93,7 @@ int journal_open(struct pool *pool, struct journal **ret_journal)
     for (uint32_t i = 0; i < journal->log_count; i++) {
         struct journal_log *log = &journal->log[i];
         lock_init(&log->lock, LOCK_JOURNAL, JOURNAL_ORDER_LOGS + i);
-        log->start = le64_get(super->log_start) * DXF_BLOCK_SIZE + i * journal_log_bytes(super);
+        log->start = journal_log_start(super, i);
         log->head = le32_get(newer->tail[i]);
         atomic_init(&log->tail, log->head);
         atomic_init(&log->tail_safe, log->head);

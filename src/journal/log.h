@@ -69,6 +69,11 @@ static inline uint64_t journal_log_bytes(const struct dxf_super *super)
     return (uint64_t)le32_get(super->log_blocks) * DXF_BLOCK_SIZE;
 }
 
+static inline uint64_t journal_log_start(const struct dxf_super *super, uint32_t log)
+{
+    return le64_get(super->log_start) * DXF_BLOCK_SIZE + log * journal_log_bytes(super);
+}
+
 /* Logs may be larger than this, but then they are not what our mkfs makes: what is kept in memory
  * for each stays bounded. */
 #define JOURNAL_LOG_USUAL (4ull << 20)

@@ -116,10 +116,8 @@ static uint64_t log_newest(struct replay *replay, uint64_t start, uint64_t size,
 static uint64_t logs_newest(struct replay *replay, uint64_t newest)
 {
     const struct dxf_super *super = &replay->pool->super;
-    uint64_t size = journal_log_bytes(super);
-    uint64_t start = le64_get(super->log_start) * DXF_BLOCK_SIZE;
     for (uint32_t i = 0; i < le32_get(super->log_count); i++)
-        newest = log_newest(replay, start + i * size, size, newest);
+        newest = log_newest(replay, journal_log_start(super, i), journal_log_bytes(super), newest);
     return newest;
 }
 
@@ -266,16 +264,15 @@ int journal_replay(struct pool *pool, struct journal_replayed *ret_counts)
     struct journal_replayed counts = { .last_sequence = replay.retired };
 
     uint64_t size = journal_log_bytes(super);
-    uint64_t start = le64_get(super->log_start) * DXF_BLOCK_SIZE;
     uint32_t log_count = le32_get(super->log_count);
     replay.scratch = malloc(journal_entry_max(super));
     if (!replay.scratch)
         return -ENOMEM;
     for (uint32_t i = 0; i < log_count && !error; i++)
-        error = log_scan(&replay, start + i * size, size,
+        error = log_scan(&replay, journal_log_start(super, i), size,
                          (uint64_t)le32_get(slot->tail[i]) * DXF_LINE_SIZE);
     /* A page that reads as zeros because it is bad may have held entries: not the end of a log. */
-    if (!error && pool_range_is_bad(pool, start, log_count * size))
+    if (!error && pool_range_is_bad(pool, journal_log_start(super, 0), log_count * size))
         error = -EUCLEAN;
     if (!error)
         error = entries_check(&replay);
