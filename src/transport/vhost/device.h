@@ -18,9 +18,9 @@
  *   connected -> (started -> runs* -> stopped | reset)* -> gone
  *
  * started: a queue will run; runs: one more does; stopped: none does any more, and no copy is under way. Between
- * started and stopped, and only there, vhost_shm_map and vhost_shm_unmap work. A VMM that pauses its guest stops the queues and starts them
- * again where they were. One that resets the device, reset, has nothing in its window any more, and the
- * guest begins anew: it says so, or has the queues go on elsewhere than they stood.
+ * started and stopped, and only there, vhost_shm_map and vhost_shm_unmap work. A VMM that pauses its guest stops the
+ * queues and starts them again where they were. One that resets the device, reset, has nothing in its window any
+ * more, and the guest begins anew: it says so, or has the queues go on elsewhere than they stood.
  */
 #ifndef DAXFUSE_TRANSPORT_VHOST_DEVICE_H
 #define DAXFUSE_TRANSPORT_VHOST_DEVICE_H
