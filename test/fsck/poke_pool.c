@@ -13,6 +13,11 @@ static struct dxf_retire *slot(unsigned i)
     return (void *)((uint8_t *)image_block(DXF_JOURNAL_BLOCK) + i * DXF_RETIRE_STRIDE);
 }
 
+static struct dxf_retire *newer_slot(void)
+{
+    return slot(le64_get(slot(1)->generation) > le64_get(slot(0)->generation));
+}
+
 static void super_primary(void)
 {
     poke_flip(&IMAGE_SUPER->uuid[3]);
@@ -46,8 +51,7 @@ static void retire_one(void)
 
 static void retire_newer(void)
 {
-    unsigned newer = le64_get(slot(1)->generation) > le64_get(slot(0)->generation);
-    poke_flip(&slot(newer)->tail[0]);
+    poke_flip(&newer_slot()->tail[0]);
 }
 
 static void retire_both(void)
@@ -77,19 +81,16 @@ static void entry_make(uint64_t line, uint64_t sequence)
 
 static void journal_entry(void)
 {
-    unsigned newer = le64_get(slot(1)->generation) > le64_get(slot(0)->generation);
-
-    entry_make(le32_get(slot(newer)->tail[0]), le64_get(slot(newer)->retired) + 1);
+    entry_make(le32_get(newer_slot()->tail[0]), le64_get(newer_slot()->retired) + 1);
 }
 
 /* That is not live, but would be behind a new one. */
 static void journal_ahead(void)
 {
-    unsigned newer = le64_get(slot(1)->generation) > le64_get(slot(0)->generation);
     uint64_t lines = (uint64_t)le32_get(IMAGE_SUPER->log_blocks) * DXF_BLOCK_SIZE / DXF_LINE_SIZE;
 
-    entry_make((le32_get(slot(newer)->tail[0]) + lines / 2) % lines,
-               le64_get(slot(newer)->retired) + 100);
+    entry_make((le32_get(newer_slot()->tail[0]) + lines / 2) % lines,
+               le64_get(newer_slot()->retired) + 100);
 }
 
 static void badblocks(void)
