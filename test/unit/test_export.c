@@ -9,8 +9,6 @@
 #include "dax/mapper.h"
 #include "transport/virtiofs/export.h"
 #include "transport/virtiofs/wire.h"
-#include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define CHUNK DAX_CHUNK_SIZE
@@ -60,48 +58,18 @@ static void *ask(uint32_t opcode, uint64_t node, const void *in, size_t size)
 /* What it is asked on the channel. */
 static uint32_t asked(void)
 {
-    struct pollfd polled = { .fd = front.channel, .events = POLLIN };
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control;
     struct vhost_user_header header;
-    char bytes[256];
-    struct iovec vector = { bytes, sizeof(bytes) };
-    struct msghdr message = { .msg_iov = &vector,
-                              .msg_iovlen = 1,
-                              .msg_control = control.bytes,
-                              .msg_controllen = sizeof(control.bytes) };
-    struct cmsghdr *part;
+    struct vhost_user_shmem_map map;
+    int fd = channel_receive(&front, &header, &map);
 
-    ck_assert_int_eq(poll(&polled, 1, 5000), 1);
-    ck_assert_int_gt(recvmsg(front.channel, &message, 0), (int)sizeof(header));
-    memcpy(&header, bytes, sizeof(header));
-    part = CMSG_FIRSTHDR(&message);
-    if (part) {
-        int fd;
-
-        memcpy(&fd, CMSG_DATA(part), sizeof(fd));
+    if (fd >= 0)
         close(fd);
-    }
     return header.request;
 }
 
 static void answer(uint32_t request)
 {
-    const struct {
-        struct vhost_user_header header;
-        uint64_t result;
-        struct vhost_user_header barrier_header;
-        uint64_t barrier_result;
-    } __attribute__((packed)) both = {
-        { request, VHOST_USER_VERSION | VHOST_USER_REPLY, 8 },
-        0,
-        { VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, VHOST_USER_VERSION | VHOST_USER_REPLY, 8 },
-        0,
-    };
-
-    ck_assert_int_eq(send(front.channel, &both, sizeof(both), 0), (ssize_t)sizeof(both));
+    channel_answer(&front, request, 0);
 }
 
 static void stop(uint16_t base[QUEUES])

@@ -15,12 +15,10 @@
 #include <unistd.h>
 
 static int file;
-static bool has_barrier; /* SHARED_OBJECT was agreed on */
 
 static void setup(void)
 {
     fixture_setup();
-    has_barrier = true;
     file = memfd_create("pool", 0);
 }
 
@@ -68,68 +66,11 @@ static int asked(struct asker *asker)
     return asker->result;
 }
 
-/* What comes behind each request. */
-static void barrier_receive(void)
-{
-    struct {
-        struct vhost_user_header header;
-        struct vhost_user_shared_object object;
-    } __attribute__((packed)) barrier;
-
-    ck_assert_int_eq(recv(front.channel, &barrier, sizeof(barrier), MSG_DONTWAIT), 28);
-    ck_assert_uint_eq(barrier.header.request, VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE);
-    ck_assert_uint_eq(barrier.header.flags, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY);
-    ck_assert_uint_eq(barrier.header.size, 16);
-}
-
-/* What came on the channel; its descriptor, or -1. */
-static int channel_receive(struct vhost_user_header *header, struct vhost_user_shmem_map *map)
-{
-    struct iovec vector[2] = { { header, sizeof(*header) }, { map, sizeof(*map) } };
-    char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
-    struct msghdr message = { .msg_iov = vector,
-                              .msg_iovlen = 2,
-                              .msg_control = control,
-                              .msg_controllen = sizeof(control) };
-    struct pollfd polled = { .fd = front.channel, .events = POLLIN };
-    int fd = -1;
-
-    ck_assert_int_eq(poll(&polled, 1, FRONT_TIMEOUT_MS), 1);
-    ck_assert_int_eq(recvmsg(front.channel, &message, MSG_CMSG_CLOEXEC), 52);
-    ck_assert_uint_eq(header->flags, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY);
-    ck_assert_uint_eq(header->size, 40);
-    struct cmsghdr *part = CMSG_FIRSTHDR(&message);
-    if (part)
-        memcpy(&fd, CMSG_DATA(part), sizeof(fd));
-    if (has_barrier)
-        barrier_receive();
-    return fd;
-}
-
 static bool channel_is_silent(void)
 {
     struct pollfd polled = { .fd = front.channel, .events = POLLIN };
 
     return poll(&polled, 1, 50) == 0;
-}
-
-static void answer_one(uint32_t request, uint64_t result)
-{
-    struct {
-        struct vhost_user_header header;
-        uint64_t result;
-    } __attribute__((packed))
-    answer = { { request, VHOST_USER_VERSION | VHOST_USER_REPLY, 8 }, result };
-
-    ck_assert_int_eq(send(front.channel, &answer, sizeof(answer), MSG_NOSIGNAL), sizeof(answer));
-}
-
-/* The barrier is refused, as by all who have no such object. */
-static void channel_answer(uint32_t request, uint64_t result)
-{
-    answer_one(request, result);
-    if (has_barrier)
-        answer_one(VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, 1);
 }
 
 START_TEST(map_and_unmap)
@@ -140,7 +81,7 @@ START_TEST(map_and_unmap)
 
     front_start(&front, FRONT_FEATURES, 1, 8);
     ask(&asker, false, 1 << 20, 5000);
-    int fd = channel_receive(&header, &map);
+    int fd = channel_receive(&front, &header, &map);
     ck_assert_int_ge(fd, 0);
     close(fd);
     ck_assert_uint_eq(header.request, VHOST_USER_BACKEND_SHMEM_MAP);
@@ -153,13 +94,13 @@ START_TEST(map_and_unmap)
      * under way. */
     front_set_memory(&front);
     front_set_memory(&front);
-    channel_answer(header.request, 0);
+    channel_answer(&front, header.request, 0);
     ck_assert_int_eq(asked(&asker), 0);
     ask(&asker, true, 1 << 20, 5000);
-    ck_assert_int_eq(channel_receive(&header, &map), -1);
+    ck_assert_int_eq(channel_receive(&front, &header, &map), -1);
     ck_assert_uint_eq(header.request, VHOST_USER_BACKEND_SHMEM_UNMAP);
     ck_assert_uint_eq(map.shm_offset, 1 << 20);
-    channel_answer(header.request, 1);
+    channel_answer(&front, header.request, 1);
     ck_assert_int_eq(asked(&asker), -EIO);
 }
 END_TEST
@@ -215,14 +156,14 @@ START_TEST(stopped_while_many_ask)
 
     front_start(&front, FRONT_FEATURES, 1, 8);
     ask(&first, true, 0, 5000);
-    (void)channel_receive(&header, &map);
+    (void)channel_receive(&front, &header, &map);
     for (unsigned i = 0; i < 3; i++)
         ask(&others[i], true, 4096 * (i + 1), 60000);
     ck_assert(channel_is_silent());
     (void)front_queue_stop(&front, 0);
     for (unsigned i = 0; i < 3; i++)
         ck_assert_int_eq(asked(&others[i]), -ENODEV);
-    channel_answer(header.request, 0);
+    channel_answer(&front, header.request, 0);
     ck_assert_int_eq(asked(&first), 0);
     ck_assert(channel_is_silent());
 }
@@ -237,10 +178,10 @@ START_TEST(given_up_in_line)
 
     front_start(&front, FRONT_FEATURES, 1, 8);
     ask(&first, true, 0, 5000);
-    (void)channel_receive(&header, &map);
+    (void)channel_receive(&front, &header, &map);
     ask(&other, true, 4096, 50);
     ck_assert_int_eq(asked(&other), -EBUSY);
-    channel_answer(header.request, 0);
+    channel_answer(&front, header.request, 0);
     ck_assert_int_eq(asked(&first), 0);
     ck_assert(channel_is_silent());
 }
@@ -256,8 +197,8 @@ START_TEST(many_ask_one_after_the_other)
     for (unsigned i = 0; i < 8; i++)
         ask(&askers[i], true, 4096 * i, 5000);
     for (unsigned i = 0; i < 8; i++) {
-        (void)channel_receive(&header, &map);
-        channel_answer(header.request, map.shm_offset % 8192 != 0);
+        (void)channel_receive(&front, &header, &map);
+        channel_answer(&front, header.request, map.shm_offset % 8192 != 0);
     }
     for (unsigned i = 0; i < 8; i++)
         ck_assert_int_eq(asked(&askers[i]), i % 2 ? -EIO : 0);
@@ -272,7 +213,7 @@ START_TEST(an_answer_that_comes_late_is_nobody_elses)
 
     front_start(&front, FRONT_FEATURES, 1, 8);
     ask(&asker, false, 0, 50);
-    close(channel_receive(&header, &map));
+    close(channel_receive(&front, &header, &map));
     ck_assert_int_eq(asked(&asker), -ETIMEDOUT);
     /* The next one is not sent before the late answer has come, and so was not done. */
     ask(&asker, true, 0, 50);
@@ -280,22 +221,22 @@ START_TEST(an_answer_that_comes_late_is_nobody_elses)
     ck_assert_int_eq(asked(&asker), -EBUSY);
     ask(&asker, true, 4096, 5000);
     usleep(20000);
-    channel_answer(VHOST_USER_BACKEND_SHMEM_MAP, 0);
-    (void)channel_receive(&header, &map);
+    channel_answer(&front, VHOST_USER_BACKEND_SHMEM_MAP, 0);
+    (void)channel_receive(&front, &header, &map);
     ck_assert_uint_eq(map.shm_offset, 4096);
-    channel_answer(header.request, 1);
+    channel_answer(&front, header.request, 1);
     ck_assert_int_eq(asked(&asker), -EIO);
     /* Who has stopped does not wait for it. */
     ask(&asker, true, 8192, 50);
-    (void)channel_receive(&header, &map);
+    (void)channel_receive(&front, &header, &map);
     ck_assert_int_eq(asked(&asker), -ETIMEDOUT);
     (void)front_queue_stop(&front, 0);
     ck_assert_int_eq(vhost_shm_unmap(callee.device, 0, 4096, deadline_in(60000)), -ENODEV);
     front_queue_set_up(&front, 0, 8, 0);
-    channel_answer(header.request, 0);
+    channel_answer(&front, header.request, 0);
     /* Half of one is late, too. */
     ask(&asker, true, 8192, 100);
-    (void)channel_receive(&header, &map);
+    (void)channel_receive(&front, &header, &map);
     const struct vhost_user_header half = { header.request, VHOST_USER_VERSION | VHOST_USER_REPLY,
                                             8 };
     const uint64_t result = 0;
@@ -303,9 +244,9 @@ START_TEST(an_answer_that_comes_late_is_nobody_elses)
     ck_assert_int_eq(asked(&asker), -ETIMEDOUT);
     ask(&asker, true, 12288, 5000);
     ck_assert_int_eq(send(front.channel, &result, sizeof(result), 0), sizeof(result));
-    answer_one(VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, 1);
-    (void)channel_receive(&header, &map);
-    channel_answer(header.request, 0);
+    channel_answer_one(&front, VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, 1);
+    (void)channel_receive(&front, &header, &map);
+    channel_answer(&front, header.request, 0);
     ck_assert_int_eq(asked(&asker), 0);
 }
 END_TEST
@@ -329,7 +270,7 @@ START_TEST(nonsense_on_the_channel_ends_it)
 
         front_start(&front, FRONT_FEATURES, 1, 8);
         ask(&asker, true, 0, 5000);
-        (void)channel_receive(&header, &map);
+        (void)channel_receive(&front, &header, &map);
         ck_assert_int_eq(send(front.channel, &answer, sizeof(answer), 0), sizeof(answer));
         ck_assert_int_eq(asked(&asker), -ETIMEDOUT);
         ck_assert_int_eq(vhost_shm_unmap(callee.device, 0, 4096, deadline_in(1000)), -ENODEV);
@@ -349,7 +290,7 @@ START_TEST(the_vmm_goes_while_we_wait)
 
     front_start(&front, FRONT_FEATURES, 1, 8);
     ask(&asker, true, 0, 60000);
-    (void)channel_receive(&header, &map);
+    (void)channel_receive(&front, &header, &map);
     ask(&other, true, 4096, 60000);
     usleep(20000);
     close(front.fd);
@@ -361,7 +302,7 @@ START_TEST(the_vmm_goes_while_we_wait)
     guest_ring_clear(&front, 0);
     front_start(&front, FRONT_FEATURES, 1, 8);
     ask(&asker, true, 0, 60000);
-    (void)channel_receive(&header, &map);
+    (void)channel_receive(&front, &header, &map);
     close(front.channel);
     front.channel = -1;
     ck_assert_int_eq(asked(&asker), -ETIMEDOUT);
@@ -379,7 +320,7 @@ START_TEST(another_channel_replaces_it)
 
     front_start(&front, FRONT_FEATURES, 1, 8);
     ask(&asker, true, 0, 60000);
-    (void)channel_receive(&header, &map);
+    (void)channel_receive(&front, &header, &map);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     ck_assert_uint_eq(front_ask(&front, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1), 0);
     ck_assert_int_eq(asked(&asker), -ETIMEDOUT);
@@ -387,8 +328,8 @@ START_TEST(another_channel_replaces_it)
     close(pair[1]);
     front.channel = pair[0];
     ask(&asker, true, 0, 5000);
-    (void)channel_receive(&header, &map);
-    channel_answer(header.request, 0);
+    (void)channel_receive(&front, &header, &map);
+    channel_answer(&front, header.request, 0);
     ck_assert_int_eq(asked(&asker), 0);
 }
 END_TEST
@@ -403,26 +344,26 @@ START_TEST(done_is_what_was_done)
     front_start(&front, FRONT_FEATURES, 1, 8);
     for (unsigned unmap = 0; unmap < 2; unmap++) {
         ask(&asker, unmap, 0, 5000);
-        int fd = channel_receive(&header, &map);
+        int fd = channel_receive(&front, &header, &map);
         if (fd >= 0)
             close(fd);
-        answer_one(header.request, 0);
+        channel_answer_one(&front, header.request, 0);
         usleep(50000);
         front_set_memory(&front); /* of its commit */
         ck_assert_int_eq(pthread_tryjoin_np(asker.thread, NULL), EBUSY);
-        answer_one(VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, 1);
+        channel_answer_one(&front, VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, 1);
         ck_assert_int_eq(asked(&asker), 0);
     }
     /* Answered, and not known to be done. */
     ask(&asker, true, 0, 50);
-    (void)channel_receive(&header, &map);
-    answer_one(header.request, 0);
+    (void)channel_receive(&front, &header, &map);
+    channel_answer_one(&front, header.request, 0);
     ck_assert_int_eq(asked(&asker), -ETIMEDOUT);
     ask(&asker, true, 4096, 5000);
     ck_assert(channel_is_silent());
-    answer_one(VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, 0);
-    (void)channel_receive(&header, &map);
-    channel_answer(header.request, 0);
+    channel_answer_one(&front, VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, 0);
+    (void)channel_receive(&front, &header, &map);
+    channel_answer(&front, header.request, 0);
     ck_assert_int_eq(asked(&asker), 0);
 }
 END_TEST
@@ -436,8 +377,8 @@ START_TEST(closed_at_the_barrier)
 
     front_start(&front, FRONT_FEATURES, 1, 8);
     ask(&asker, true, 0, 60000);
-    (void)channel_receive(&header, &map);
-    answer_one(header.request, 0);
+    (void)channel_receive(&front, &header, &map);
+    channel_answer_one(&front, header.request, 0);
     close(front.channel);
     front.channel = -1;
     ck_assert_int_eq(asked(&asker), -ETIMEDOUT);
@@ -455,7 +396,7 @@ START_TEST(without_shared_objects)
     struct vhost_user_shmem_map map;
     struct asker asker;
 
-    has_barrier = false;
+    front.has_barrier = false;
     front_handshake(&front, FRONT_FEATURES);
     front_send(&front, VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_VERSION, &features, 8, NULL, 0);
     front_set_memory(&front);
@@ -463,9 +404,9 @@ START_TEST(without_shared_objects)
     front_queue_enable(&front, 0, true);
     for (unsigned i = 0; i < 2; i++) {
         ask(&asker, true, 0, 5000);
-        (void)channel_receive(&header, &map);
+        (void)channel_receive(&front, &header, &map);
         ck_assert(channel_is_silent());
-        channel_answer(header.request, 0);
+        channel_answer(&front, header.request, 0);
         ck_assert_int_eq(asked(&asker), 0);
     }
 }

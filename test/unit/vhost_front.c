@@ -240,6 +240,7 @@ void front_open(struct front *front, const char *path)
 {
     memset(front, 0, sizeof(*front));
     front->channel = -1;
+    front->has_barrier = true;
     front->memfd = memfd_create("guest", MFD_CLOEXEC);
     ck_assert_int_ge(front->memfd, 0);
     ck_assert_int_eq(ftruncate(front->memfd, 2 * FRONT_REGION), 0);
@@ -487,6 +488,64 @@ void front_start(struct front *front, uint64_t features, unsigned count, uint16_
         front_queue_set_up(front, i, size, 0);
     for (unsigned i = 0; i < count; i++)
         front_queue_enable(front, i, true);
+}
+
+/* ---- the channel ------------------------------------------------------------------------- */
+
+/* What comes behind each request. */
+static void barrier_receive(struct front *front)
+{
+    struct {
+        struct vhost_user_header header;
+        struct vhost_user_shared_object object;
+    } __attribute__((packed)) barrier;
+
+    ck_assert_int_eq(recv(front->channel, &barrier, sizeof(barrier), MSG_DONTWAIT), 28);
+    ck_assert_uint_eq(barrier.header.request, VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE);
+    ck_assert_uint_eq(barrier.header.flags, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY);
+    ck_assert_uint_eq(barrier.header.size, 16);
+}
+
+int channel_receive(struct front *front, struct vhost_user_header *header,
+                    struct vhost_user_shmem_map *map)
+{
+    struct iovec vector[2] = { { header, sizeof(*header) }, { map, sizeof(*map) } };
+    char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
+    struct msghdr message = { .msg_iov = vector,
+                              .msg_iovlen = 2,
+                              .msg_control = control,
+                              .msg_controllen = sizeof(control) };
+    struct pollfd polled = { .fd = front->channel, .events = POLLIN };
+    int fd = -1;
+
+    ck_assert_int_eq(poll(&polled, 1, FRONT_TIMEOUT_MS), 1);
+    ck_assert_int_eq(recvmsg(front->channel, &message, MSG_CMSG_CLOEXEC), 52);
+    ck_assert_uint_eq(header->flags, VHOST_USER_VERSION | VHOST_USER_NEED_REPLY);
+    ck_assert_uint_eq(header->size, 40);
+    struct cmsghdr *part = CMSG_FIRSTHDR(&message);
+    if (part)
+        memcpy(&fd, CMSG_DATA(part), sizeof(fd));
+    if (front->has_barrier)
+        barrier_receive(front);
+    return fd;
+}
+
+void channel_answer_one(struct front *front, uint32_t request, uint64_t result)
+{
+    struct {
+        struct vhost_user_header header;
+        uint64_t result;
+    } __attribute__((packed))
+    answer = { { request, VHOST_USER_VERSION | VHOST_USER_REPLY, 8 }, result };
+
+    ck_assert_int_eq(send(front->channel, &answer, sizeof(answer), MSG_NOSIGNAL), sizeof(answer));
+}
+
+void channel_answer(struct front *front, uint32_t request, uint64_t result)
+{
+    channel_answer_one(front, request, result);
+    if (front->has_barrier)
+        channel_answer_one(front, VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE, 1);
 }
 
 /* ---- the guest --------------------------------------------------------------------------- */

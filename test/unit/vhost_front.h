@@ -85,7 +85,8 @@ struct front {
     int fd;
     int memfd;
     uint8_t *memory;
-    int channel; /* our end */
+    int channel;      /* our end */
+    bool has_barrier; /* SHARED_OBJECT was agreed on; so as it is opened */
     uint64_t features;
     uint64_t buffer; /* next free */
     struct front_queue queues[FRONT_QUEUES];
@@ -122,6 +123,14 @@ void front_queue_enable(struct front *front, unsigned index, bool enable);
 uint16_t front_queue_stop(struct front *front, unsigned index);
 /* All of it: handshake, memory, COUNT queues of SIZE. */
 void front_start(struct front *front, uint64_t features, unsigned count, uint16_t size);
+
+/* What came on the channel, and the barrier behind it; its descriptor, or -1. */
+int channel_receive(struct front *front, struct vhost_user_header *header,
+                    struct vhost_user_shmem_map *map);
+/* The barrier is refused, as by all who have no such object. */
+void channel_answer(struct front *front, uint32_t request, uint64_t result);
+/* Without one. */
+void channel_answer_one(struct front *front, uint32_t request, uint64_t result);
 
 /* ---- the guest --------------------------------------------------------------------------- */
 
